@@ -1,0 +1,1 @@
+"""What crosses a boundary between two programs: environment, exit codes and messages, each defined once."""

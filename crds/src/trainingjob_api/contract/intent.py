@@ -1,0 +1,93 @@
+"""What the operator and a rendezvous say to each other: intent in, reports out, over one WebSocket. Pure.
+
+Both are states, not sequences: the newest one replaces all before it. A report is hostile input to the operator: its
+size is capped, its parsing strict.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, TypeAdapter
+
+from trainingjob_api.contract.messages import Failure, GenerationId, LogPosition, Record, Restore, Stop
+
+MAX_REPORT_BYTES = 64 << 10
+"""A longer report is refused unread."""
+
+
+class WorkerSeat(Record):
+    """A pod that may join: any other incarnation of this worker is refused."""
+
+    worker: int
+    incarnation: int
+
+
+class Intent(Record):
+    """What the operator wants of a rendezvous."""
+
+    type: Literal["intent"] = "intent"
+    epoch: int
+    attempt: int
+    restore: Restore = Restore()
+    """The point the attempt starts from."""
+    workers: tuple[WorkerSeat, ...] = ()
+    min_workers: int = 1
+    """Fewer whole workers than this do not train."""
+    processes_per_worker: int = 1
+    build: str = ""
+    """Members of another build are refused."""
+    save: str | None = None
+    """A request for a checkpoint now."""
+    stop: Stop | None = None
+    failed: str | None = None
+    """The job has failed for good: everybody exits."""
+
+
+class MemberView(Record):
+    """One member as the operator sees it."""
+
+    worker: int
+    incarnation: int
+    process: int = 0
+    phase: str = ""
+    step: int | None = None
+
+
+class Report(Record):
+    """What a rendezvous knows of its job. Sent when it changes, at most every half second."""
+
+    type: Literal["report"] = "report"
+    epoch: int
+    attempt: int = 0
+    """Of the newest intent that the rendezvous has taken in."""
+    generation: GenerationId | None = None
+    stage: str = ""
+    reason: str = ""
+    """Why the generation was made, or why there is none."""
+    world: int = 0
+    """Members in the running generation."""
+    members: tuple[MemberView, ...] = Field(default=(), max_length=512)
+    step: int | None = None
+    total_steps: int = 0
+    loss: float | None = None
+    samples_per_second: float = 0.0
+    training_seconds: float = 0.0
+    """Time spent in steps of the present attempt (the largest a member reported)."""
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+    log: LogPosition | None = None
+    state_lost: bool = False
+    """No member holds the attempt's state any more: only a new attempt can go on, from a checkpoint."""
+    failures: tuple[Failure, ...] = Field(default=(), max_length=20)
+    """The newest ones, oldest first."""
+    failure_count: int = 0
+    """All failures this rendezvous has seen in its epoch."""
+    saved_request: str | None = None
+    """The last `save` request that was carried out."""
+    stopped: str | None = None
+    """The last `stop` request that was carried out: all members have left the loop."""
+    stopped_at_step: int | None = None
+
+
+INTENT: TypeAdapter[Intent] = TypeAdapter(Intent)
+REPORT: TypeAdapter[Report] = TypeAdapter(Report)

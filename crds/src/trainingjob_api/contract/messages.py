@@ -1,0 +1,386 @@
+"""What agents and the rendezvous say to each other: JSON over one WebSocket. Pure.
+
+Both sides tell their *state*, whole, whenever it changes (`MemberReport`, `Orders`): repeating a message is harmless, and a new connection
+starts with the same words as an old one went on with. Only the process groups' store and the making of a checkpoint
+are requests with an answer.
+A training process hears the same `Orders`, handed on by its agent (see `channel`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+MAX_MESSAGE_BYTES = 1 << 20
+"""A longer message is refused unread and the connection closed."""
+
+
+class Record(BaseModel):
+    """A frozen message. Unknown fields are ignored: a newer peer may say more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="null")
+
+
+class GenerationId(NamedTuple):
+    """(attempt, epoch, n): compared in that order; each only grows in a job's life."""
+
+    attempt: int
+    epoch: int
+    n: int
+
+    def label(self) -> str:
+        """A name for storage keys and store prefixes: a2e1n7."""
+        return f"a{self.attempt}e{self.epoch}n{self.n}"
+
+
+class MemberId(NamedTuple):
+    """One training process: which worker, which pod of it, which process in it, which life of that process."""
+
+    worker: int
+    incarnation: int
+    process: int
+    life: int
+
+    def label(self) -> str:
+        """A name for people and logs: worker 1.0 process 0 life 2 is 1.0/0.2."""
+        return f"{self.worker}.{self.incarnation}/{self.process}.{self.life}"
+
+
+class State(Record):
+    """The training state a member holds in memory, at a step boundary."""
+
+    attempt: int
+    """The line of history it belongs to."""
+    step: int
+    """Finished optimiser steps."""
+    digest: str
+    """A running hash over all reduced steps of this line: equal (attempt, step, digest) means equal state."""
+
+    def key(self) -> tuple[int, int]:
+        """What is newer has the greater key."""
+        return (self.attempt, self.step)
+
+
+class Phase(StrEnum):
+    """Where a training process is. Each phase has its own limit of time, so that slow is not taken for hung."""
+
+    STARTING = "Starting"
+    """Importing, building the model; not a member yet."""
+    IDLE = "Idle"
+    """Ready for a generation; holds `state`, or none."""
+    FORMED = "Formed"
+    """Its process group of `generation` stands; waits for Running."""
+    RESTORING = "Restoring"
+    """In a running generation: reading the checkpoint, or copying the state of a peer."""
+    STEPPING = "Stepping"
+    EVALUATING = "Evaluating"
+    FINISHING = "Finishing"
+    """The last step is done: saving, exporting, waiting for the `done` entry."""
+    GONE = "Gone"
+    """The process has ended; `failure` says how if it was not in order."""
+
+    def running(self) -> bool:
+        """In a generation that takes steps."""
+        return self in (Phase.RESTORING, Phase.STEPPING, Phase.EVALUATING, Phase.FINISHING)
+
+
+class Failure(Record):
+    """How a training process or an agent was lost, classified where it was seen."""
+
+    member: MemberId
+    cause: str
+    """One of FailureCause; a plain string so that a newer agent's word passes an older operator."""
+    message: str = ""
+    """For a person: the exception's last line, or the signal's name. At most 1,024 characters."""
+    exit_code: int | None = None
+    """The process's exit code; negative: minus the signal."""
+    step: int | None = None
+    """The step it was in."""
+    phase: str = ""
+    """The phase it was in."""
+    generation: GenerationId | None = None
+
+
+class FailureCause(StrEnum):
+    """Why a process was lost."""
+
+    CRASH = "Crash"
+    SIGNAL = "Signal"
+    OUT_OF_MEMORY = "OutOfMemory"
+    USER_ERROR = "UserError"
+    STORAGE = "Storage"
+    FENCED = "Fenced"
+    HUNG = "Hung"
+    SILENT = "Silent"
+    """The agent was not heard of for heartbeatTimeoutSeconds."""
+    LOST = "Lost"
+    """The agent's connection closed."""
+
+
+class MemberReport(Record):
+    """All that is known of one training process. Sent when it changes, and with every connection."""
+
+    type: Literal["member"] = "member"
+    member: MemberId
+    phase: Phase
+    generation: GenerationId | None = None
+    """The generation it has formed or runs in."""
+    state: State | None = None
+    """What it holds, while Idle or Formed. None: nothing, or nothing that may be used (an interrupted update)."""
+    failure: Failure | None = None
+    """With phase Gone."""
+
+
+class Progress(Record):
+    """A member's step, sent about once a second while it runs; also the sign of life of its agent."""
+
+    type: Literal["progress"] = "progress"
+    member: MemberId
+    step: int
+    total_steps: int = 0
+    loss: float | None = None
+    """The reduced loss of the last step, mean over the global batch."""
+    samples_per_second: float = 0.0
+    """Of the whole job."""
+    training_seconds: float = 0.0
+    """Time this process has spent in finished steps of this attempt."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """The newest evaluation."""
+
+
+class Beat(Record):
+    """Nothing changed, but the agent lives."""
+
+    type: Literal["beat"] = "beat"
+
+
+class SaveId(Record):
+    """One save: every rank of a generation writes its shard under `saves/<step>-<nonce>/`."""
+
+    generation: GenerationId
+    step: int
+
+    def nonce(self) -> str:
+        """Makes the folder unique among saves of the same step."""
+        return self.generation.label()
+
+
+class Shard(Record):
+    """One object of a save, as it lies in storage, whole."""
+
+    rank: int
+    name: str
+    """The file's name inside the save's folder: 00000.safetensors."""
+    bytes: int
+    sha256: str
+    """Lower-case hexadecimal, over the whole object."""
+    entries: str = "[]"
+    """JSON list of trainingjob_api.storage.manifest.TensorSlice: what the shard holds."""
+
+
+class Saved(Record):
+    """This member's shard of `save` is in storage, whole."""
+
+    type: Literal["saved"] = "saved"
+    member: MemberId
+    save: SaveId
+    shard: Shard
+    position: str = "{}"
+    """JSON of trainingjob_api.storage.manifest.Position: the same from every rank (data position, digest, metrics)."""
+
+
+class LogPosition(Record):
+    """The newest the sender knows of the job's log."""
+
+    type: Literal["log"] = "log"
+    seq: int
+    """Number of the newest entry, -1: the log is empty."""
+    attempt: int = 0
+    """The highest attempt in the log; 0: none."""
+    epoch: int = 0
+    checkpoint: int | None = None
+    """Step of the newest checkpoint that is visible."""
+    checkpoints: tuple[int, ...] = ()
+    """Steps of the visible checkpoints, oldest first, at most the newest 20."""
+    opened_attempt: int = 0
+    """The attempt that this agent opened (fenced), if it did."""
+    restored_step: int | None = None
+    """The step that the opened attempt starts from."""
+    request: str | None = None
+    """The rollback request that was carried out when the attempt was opened."""
+    quarantined: tuple[int, ...] = ()
+    """Steps of checkpoints found corrupt, newest last, at most 20."""
+    exported: str | None = None
+    """URI of the exported model."""
+    done: bool = False
+    """The `done` entry is there, and nothing after it revokes it."""
+    result: dict[str, float] = Field(default_factory=dict)
+    """The metrics in the `done` entry."""
+
+
+class StoreRequest(Record):
+    """A call of the process groups' store (torch.distributed.Store), answered by a StoreReply of the same id."""
+
+    type: Literal["store"] = "store"
+    id: int
+    """Chosen by the asker; unique on its connection."""
+    operation: Literal["set", "get", "add", "check", "wait", "delete", "compare_set"]
+    prefix: str
+    """The generation's label: what another generation wrote is not seen."""
+    keys: tuple[str, ...]
+    value: str = ""
+    """Base64 for set, decimal text for add."""
+    timeout_seconds: float = 30.0
+    """How long get and wait wait for the key."""
+
+
+class StoreReply(Record):
+    """The answer to a StoreRequest."""
+
+    type: Literal["store_reply"] = "store_reply"
+    id: int
+    value: str | None = None
+    """Base64 for get; decimal text for add; "1" or "0" for check and delete; "" otherwise. None: see error."""
+    error: str | None = None
+    """"timeout", "over" (the generation has ended)."""
+
+
+class Hello(Record):
+    """The first message of an agent on every connection."""
+
+    type: Literal["hello"] = "hello"
+    contract: int
+    build: str
+    worker: int
+    incarnation: int
+    address: str
+    """Where the training processes of this worker can be reached."""
+    epoch: int = 0
+    """The highest epoch this agent has seen; a rendezvous of a lower one stands down."""
+    generation: GenerationId | None = None
+    """The highest generation this agent has seen."""
+    orders: Orders | None = None
+    """The newest orders heard, so that a restarted rendezvous can adopt a running generation."""
+    members: tuple[MemberReport, ...] = ()
+
+
+class Leaving(Record):
+    """The agent wants to leave in order (SIGTERM): its members stop after the step at which all know."""
+
+    type: Literal["leaving"] = "leaving"
+
+
+class Source(Record):
+    """Where a generation's state comes from."""
+
+    kind: Literal["Peer", "Storage"]
+    """Peer: rank `rank` has it. Storage: rank 0 opens the attempt (fence, choose and read the checkpoint, or start
+    fresh); then it is the source."""
+    rank: int = 0
+    state: State | None = None
+    """With Peer: what the source holds; who holds the same copies nothing."""
+
+
+class Seat(Record):
+    """One rank of a generation."""
+
+    member: MemberId
+    slot: int
+    """worker * processesPerWorker + process: fixes the order, and with it who computes what."""
+    address: str
+
+
+class Restore(Record):
+    """The point an attempt starts from."""
+
+    kind: Literal["Latest", "Step"] = "Latest"
+    """Latest: the newest visible checkpoint, or fresh if there is none. Step: that checkpoint, hiding the newer ones."""
+    step: int | None = None
+    request: str | None = None
+    """The id of the rollback request, recorded in the log."""
+
+
+class Generation(Record):
+    """An agreed, ordered set of members. Rank r is seats[r]."""
+
+    id: GenerationId
+    seats: tuple[Seat, ...]
+    source: Source
+    restore: Restore = Restore()
+    """Of the attempt; used with source Storage."""
+    reason: str = ""
+    """Why it was made, for a person."""
+
+    def rank_of(self, member: MemberId) -> int | None:
+        """The member's rank, or None if it has no seat."""
+        return next((rank for rank, seat in enumerate(self.seats) if seat.member == member), None)
+
+
+class Stage(StrEnum):
+    """How far a generation is."""
+
+    PROPOSED = "Proposed"
+    """Members form their group and report Formed."""
+    RUNNING = "Running"
+    """All have formed it: steps may be taken."""
+    OVER = "Over"
+    """Cut its sockets, drop the group, report Idle."""
+
+
+class Stop(Record):
+    """A request to end in order."""
+
+    request: str
+    save: bool = True
+    """Save first, and wait until the checkpoint is committed."""
+
+
+class Orders(Record):
+    """All that the rendezvous wants, as a state. Sent when it changes, and first on every connection."""
+
+    type: Literal["orders"] = "orders"
+    epoch: int
+    generation: Generation | None = None
+    """The newest one."""
+    stage: Stage = Stage.OVER
+    regroup: bool = False
+    """A newer generation is wanted: stop after the step at which all ranks know, and report Idle."""
+    stop: Stop | None = None
+    save: str | None = None
+    """A request for a checkpoint now; done once per id."""
+    checkpoint: int | None = None
+    """Step of the newest committed checkpoint."""
+    done: bool = False
+    """The `done` entry is in the log, or the job was told to stop and has: everybody may exit with 0."""
+    failed: str | None = None
+    """The job has failed for good; exit. The reason, for a person."""
+
+
+class Commit(Record):
+    """Every shard of `save` is in storage: the receiver writes its manifest and its log entry, and answers with LogPosition."""
+
+    type: Literal["commit"] = "commit"
+    save: SaveId
+    world: int
+    shards: tuple[Shard, ...]
+    position: str = "{}"
+
+
+class Refused(Record):
+    """The last message before the rendezvous closes: this agent is not wanted."""
+
+    type: Literal["refused"] = "refused"
+    reason: str
+
+
+AgentMessage = Annotated[Hello | MemberReport | Progress | Beat | Saved | LogPosition | StoreRequest | Leaving, Field(discriminator="type")]
+"""What an agent sends."""
+
+RendezvousMessage = Annotated[Orders | StoreReply | Commit | Refused, Field(discriminator="type")]
+"""What the rendezvous sends to an agent."""
+
+Hello.model_rebuild()
+AGENT_MESSAGE: TypeAdapter[AgentMessage] = TypeAdapter(AgentMessage)
+RENDEZVOUS_MESSAGE: TypeAdapter[RendezvousMessage] = TypeAdapter(RendezvousMessage)

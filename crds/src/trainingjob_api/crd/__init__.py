@@ -1,0 +1,1 @@
+"""The custom resource definition and the API reference, generated from the models."""

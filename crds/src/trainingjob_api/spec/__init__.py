@@ -1,0 +1,1 @@
+"""What a user asks for: the models of a TrainingJob's `spec`."""

@@ -1,0 +1,1 @@
+"""The trainingjob command: run, plan, rollback, checkpoints, predict."""

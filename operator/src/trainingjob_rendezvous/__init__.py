@@ -1,0 +1,1 @@
+"""The rendezvous: who is in the generation. Torch-free, kopf-free; outlives every worker."""

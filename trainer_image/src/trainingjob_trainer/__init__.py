@@ -1,0 +1,1 @@
+"""The training process: task, data, model, strategy, loop, checkpoint, export."""
