@@ -32,6 +32,8 @@ class Intent(Record):
     restore: Restore = Restore()
     """The point the attempt starts from."""
     workers: tuple[WorkerSeat, ...] = ()
+    replicas: int = 1
+    """Workers that hold ranks: slots 0 .. replicas * processes_per_worker - 1. The workers listed beyond them are spares."""
     min_workers: int = 1
     """Fewer whole workers than this do not train."""
     processes_per_worker: int = 1

@@ -310,6 +310,8 @@ class Generation(Record):
     source: Source
     restore: Restore = Restore()
     """Of the attempt; used with source Storage."""
+    purpose: Literal["Train", "Save"] = "Train"
+    """Save: take no step; bring everybody to the source's state, save at once, report Idle (before a stop, or below `min_workers`)."""
     reason: str = ""
     """Why it was made, for a person."""
 
