@@ -26,8 +26,9 @@ $(STAMP): pyproject.toml constraints.txt crds/pyproject.toml operator/pyproject.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e 'crds[storage]' -e operator -e trainer_image --group dev
 	@touch $@
 
-demo: setup ## Train a model on this machine: three workers, checkpoints, a result table
-	@trainingjob run examples/digits.yaml
+DEMO ?=
+demo: setup ## Train a model on this machine: three workers, checkpoints, a result table (options of `trainingjob run`: DEMO="...")
+	@trainingjob run examples/digits.yaml $(DEMO)
 
 test: lint unit simulation e2e ## Everything that must hold
 
@@ -47,7 +48,7 @@ format: setup ## Put the code into its standard form
 	ruff check --fix .
 	ruff format .
 generate: setup ## Rewrite every generated file
-	@true
+	python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md
 verify: generate ## Are the generated files current?
 	git diff --exit-code -- crds docs
 clean: ## Remove what was installed and built here

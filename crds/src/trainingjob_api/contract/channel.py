@@ -143,6 +143,8 @@ class Opened(Record):
     """Shard name -> path of a memfd (/proc/<agent>/fd/<n>) that holds the object; valid until this process answers Standing next."""
     error: str | None = None
     """The attempt could not be opened; the agent has reported why. Wait for other orders."""
+    generation: GenerationId | None = None
+    """The generation of the OpenAttempt that this answers: the answer to an older question is not taken for a newer one's."""
 
 
 class Arena(Record):

@@ -231,7 +231,7 @@ class StoreRequest(Record):
     """The generation's label: what another generation wrote is not seen."""
     keys: tuple[str, ...]
     value: str = ""
-    """Base64 for set, decimal text for add."""
+    """Base64 for set, decimal text for add; for compare_set the expected and the desired value, each in base64, with a space between."""
     timeout_seconds: float = 30.0
     """How long get and wait wait for the key."""
 
@@ -242,9 +242,9 @@ class StoreReply(Record):
     type: Literal["store_reply"] = "store_reply"
     id: int
     value: str | None = None
-    """Base64 for get; decimal text for add; "1" or "0" for check and delete; "" otherwise. None: see error."""
+    """Base64 for get and compare_set; decimal text for add; "1" or "0" for check and delete; "" otherwise. None: see error."""
     error: str | None = None
-    """"timeout", "over" (the generation has ended)."""
+    """"timeout", "over" (the generation has ended), "full", or what is wrong with the request."""
 
 
 class Hello(Record):

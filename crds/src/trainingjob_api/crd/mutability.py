@@ -1,0 +1,128 @@
+"""Which fields of a spec may change, and when: one table, from which the API server's rules and the reference are made. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from trainingjob_api.spec.job import JobSpec
+
+
+class Mutability(StrEnum):
+    """When a field may change after the object was made."""
+
+    ALWAYS = "Always"
+    """At any time; the operator acts on it at once."""
+    WHILE_SUSPENDED = "WhileSuspended"
+    """While suspend is true: running workers have it pinned, and read it again when the job goes on."""
+    NEVER = "Never"
+    """What is stored already depends on it."""
+
+
+TABLE: dict[str, Mutability] = {
+    "image": Mutability.WHILE_SUSPENDED,
+    "workers.replicas": Mutability.ALWAYS,
+    "workers.minReplicas": Mutability.ALWAYS,
+    "workers.maxReplicas": Mutability.ALWAYS,
+    "workers.spares": Mutability.ALWAYS,
+    "workers.processesPerWorker": Mutability.WHILE_SUSPENDED,
+    "workers.gpus": Mutability.WHILE_SUSPENDED,
+    "workers.gpuResourceName": Mutability.WHILE_SUSPENDED,
+    "workers.template": Mutability.WHILE_SUSPENDED,
+    "training.task": Mutability.NEVER,
+    "training.script": Mutability.WHILE_SUSPENDED,
+    "training.strategy": Mutability.NEVER,
+    "training.optimizer": Mutability.WHILE_SUSPENDED,
+    "training.optimizer.name": Mutability.NEVER,
+    "training.schedule": Mutability.WHILE_SUSPENDED,
+    "training.regularisation": Mutability.WHILE_SUSPENDED,
+    "training.globalBatchSize": Mutability.NEVER,
+    "training.microBatchSize": Mutability.WHILE_SUSPENDED,
+    "training.epochs": Mutability.WHILE_SUSPENDED,
+    "training.steps": Mutability.WHILE_SUSPENDED,
+    "training.seed": Mutability.NEVER,
+    "training.reduction": Mutability.NEVER,
+    "training.lanes": Mutability.NEVER,
+    "training.split": Mutability.NEVER,
+    "training.evaluation": Mutability.WHILE_SUSPENDED,
+    "training.earlyStopping": Mutability.WHILE_SUSPENDED,
+    "training.threads": Mutability.WHILE_SUSPENDED,
+    "checkpoint.storage": Mutability.WHILE_SUSPENDED,
+    "checkpoint.storage.uri": Mutability.NEVER,
+    "checkpoint.adopt": Mutability.WHILE_SUSPENDED,
+    "checkpoint.everySteps": Mutability.WHILE_SUSPENDED,
+    "checkpoint.everySeconds": Mutability.WHILE_SUSPENDED,
+    "checkpoint.keep": Mutability.WHILE_SUSPENDED,
+    "recovery.maxFailures": Mutability.ALWAYS,
+    "recovery.heartbeatTimeoutSeconds": Mutability.WHILE_SUSPENDED,
+    "recovery.joinWindowSeconds": Mutability.WHILE_SUSPENDED,
+    "recovery.replaceAfterSeconds": Mutability.ALWAYS,
+    "recovery.startupTimeoutSeconds": Mutability.ALWAYS,
+    "recovery.rules": Mutability.ALWAYS,
+    "divergence.onNonFinite": Mutability.WHILE_SUSPENDED,
+    "divergence.maxRollbacks": Mutability.ALWAYS,
+    "rollback": Mutability.ALWAYS,
+    "suspend": Mutability.ALWAYS,
+    "managedBy": Mutability.NEVER,
+    "activeDeadlineSeconds": Mutability.ALWAYS,
+    "ttlSecondsAfterFinished": Mutability.ALWAYS,
+    "podRetention": Mutability.ALWAYS,
+}
+"""By path below spec. A path speaks for all below it but those that have a line of their own."""
+
+_SAYS = {
+    Mutability.NEVER: "cannot be changed; make a new job",
+    Mutability.WHILE_SUSPENDED: "can be changed only while suspend is true; suspend the job first",
+}
+
+
+def of(path: str) -> Mutability | None:
+    """The mutability of the field at `path`; None for an object that is a mixture of its fields."""
+    while path and path not in TABLE:
+        path = path.rpartition(".")[0]
+    return TABLE.get(path)
+
+
+def rules() -> list[dict[str, str]]:
+    """CEL rules for the spec: it is the parent of all, so that removing a field and adding it again is a change too."""
+    suspended = "(has(oldSelf.suspend) && oldSelf.suspend)"
+    return [
+        {
+            "rule": _unchanged(path) if mutability is Mutability.NEVER else f"{suspended} || {_unchanged(path)}",
+            "message": f"{path} {_SAYS[mutability]}",
+            "reason": "FieldValueForbidden",
+        }
+        for path, mutability in TABLE.items()
+        if mutability is not Mutability.ALWAYS
+    ]
+
+
+def refused(old: JobSpec, new: JobSpec) -> list[str]:
+    """What of the change from `old` to `new` is not allowed, one line for each field, as the API server says it."""
+    before, after = (spec.model_dump(mode="json", by_alias=True, exclude_none=True) for spec in (old, new))
+    return [
+        f"spec.{path} {_SAYS[mutability]}"
+        for path, mutability in TABLE.items()
+        if mutability is not Mutability.ALWAYS
+        and not (mutability is Mutability.WHILE_SUSPENDED and old.suspend)
+        and _at(before, path) != _at(after, path)
+    ]
+
+
+def _unchanged(path: str) -> str:
+    """A CEL expression: the field is as it was, or absent as it was."""
+    new, old = f"self.{path}", f"oldSelf.{path}"
+    return f"({_has(new)}) == ({_has(old)}) && (!({_has(new)}) || {new} == {old})"
+
+
+def _has(expression: str) -> str:
+    """A CEL expression: the field and all that it is in are there."""
+    parts = expression.split(".")
+    return " && ".join(f"has({'.'.join(parts[:length])})" for length in range(2, len(parts) + 1))
+
+
+def _at(body: dict[str, Any], path: str) -> Any:
+    found: Any = body
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found

@@ -1,0 +1,36 @@
+"""Which saves may go. Pure: the journal writes the `drop` entry and deletes the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from trainingjob_api.storage.log import History, Kept
+
+KEEP_AT_LEAST = 2
+"""One checkpoint alone is no checkpoint: it may turn out to be damaged."""
+KEEP_ASIDE = 2
+"""So many of the hidden and quarantined ones are kept, for a person to look at."""
+
+
+def to_drop(history: History, keep: int, protected_steps: Collection[int] = ()) -> list[str]:
+    """The labels of the saves to drop, oldest first.
+
+    Args:
+        history: the whole log.
+        keep: how many of the newest visible ones stay; fewer than two count as two.
+        protected_steps: steps that a request names that is not in the log yet.
+    """
+    visible = history.visible()
+    aside = sorted((kept for kept in history.checkpoints.values() if not kept.visible), key=lambda kept: kept.entry.seq)
+    staying = {kept.save for kept in visible[-max(keep, KEEP_AT_LEAST) :]}
+    staying.update(kept.save for kept in aside[-KEEP_ASIDE:])
+    staying.update(kept.save for kept in visible if _wanted(kept, history, protected_steps))
+    staying.update(kept.save for kept in aside if kept.pinned)
+    candidates = sorted([*visible, *aside], key=lambda kept: kept.entry.seq)
+    return [kept.save for kept in candidates if kept.save not in staying]
+
+
+def _wanted(kept: Kept, history: History, protected_steps: Collection[int]) -> bool:
+    healthy = history.newest_healthy()
+    target = history.rollback.step if history.rollback else None
+    return kept.pinned or kept.step == target or kept.step in protected_steps or (healthy is not None and healthy.save == kept.save)

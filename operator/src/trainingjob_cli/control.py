@@ -1,0 +1,120 @@
+"""`trainingjob rollback | suspend | resume | delete`: commands that change what is wanted of a local job. Effects.
+
+They edit the spec, as `kubectl patch` would; whoever runs the job does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from typing import Annotated
+
+import typer
+
+from trainingjob_api.storage.log import History
+from trainingjob_cli.archive import open_storage, read_history
+from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, find, jobs_in, key_of, say
+from trainingjob_cli.run import Plain, conclude, execute
+from trainingjob_operator.local.folder import in_charge, pid_in_charge
+from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.local.pods import LocalPods
+from trainingjob_operator.state import JobKey
+
+ToStep = Annotated[int, typer.Option("--to-step", min=0, help="The checkpoint to go back to.", show_default=False)]
+Request = Annotated[str | None, typer.Option("--request", help="The request's id; one is carried out once.", show_default="a new one")]
+Wait = Annotated[bool, typer.Option("--wait", help="Run the job until it is finished, unless somebody else does.")]
+Storage = Annotated[bool, typer.Option("--storage", help="Delete its checkpoints, log and model too.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def rollback(
+    name: Name,
+    to_step: ToStep,
+    request: Request = None,
+    wait: Wait = False,
+    plain: Plain = False,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Step a running or finished job back to a kept checkpoint; the newer ones are hidden."""
+    jobs, key = jobs_in(state_dir), key_of(name, namespace)
+    job = find(jobs, key)
+    if job.spec.training.script is not None:
+        raise Mistake(f"rollback: job {name} runs a script, whose checkpoints are its own; only a task can be stepped back")
+    target = request or f"cli-{secrets.token_hex(4)}"
+    if job.status.last_rollback_request == target:
+        raise Mistake(f"--request {target}: it was carried out before; choose a new id")
+    _refuse_missing(read_history(job.spec.checkpoint.storage), to_step)
+    jobs.edit(key, lambda spec: {**spec, "rollback": {"toStep": to_step, "request": target}, "suspend": False})
+    pid = pid_in_charge(jobs.folder(key))
+    if pid is not None:
+        say(f"rollback to step {to_step} asked for (request {target}); process {pid} carries it out")
+    elif not wait:
+        say(f"rollback to step {to_step} asked for (request {target}); nobody runs the job: the same `trainingjob run` carries it out")
+    else:
+        _run(jobs, key, plain=plain)
+
+
+def suspend(name: Name, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
+    """Have a running job save and stop."""
+    jobs, key = jobs_in(state_dir), key_of(name, namespace)
+    find(jobs, key)
+    jobs.edit(key, lambda spec: {**spec, "suspend": True})
+    say("asked for" if pid_in_charge(jobs.folder(key)) is not None else f"job {name} is suspended; nobody runs it now")
+
+
+def resume(name: Name, plain: Plain = False, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
+    """Go on with a suspended job, as `trainingjob run` would."""
+    jobs, key = jobs_in(state_dir), key_of(name, namespace)
+    find(jobs, key)
+    jobs.edit(key, lambda spec: {**spec, "suspend": False})
+    if pid_in_charge(jobs.folder(key)) is None:
+        _run(jobs, key, plain=plain)
+
+
+def delete(
+    name: Name,
+    storage: Storage = False,
+    yes: Yes = False,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Forget a local job, ending its processes; its storage stays unless --storage is given."""
+    jobs, key = jobs_in(state_dir), key_of(name, namespace)
+    uri = find(jobs, key).spec.checkpoint.storage
+    if storage and not yes and not typer.confirm(f"Delete everything below {uri.uri}?"):
+        raise Mistake("nothing was deleted")
+    with in_charge(jobs.folder(key)):
+        asyncio.run(_end_pods(jobs, key))
+        if storage:
+            store = open_storage(uri)
+            store.delete(store.list(""))
+        jobs.remove(key)
+    rest = "" if storage else f"; what it stored stays in {uri.uri}"
+    say(f"job {name} is deleted{rest}")
+
+
+def _refuse_missing(history: History, step: int) -> None:
+    """Say at once what the log would refuse later."""
+    if history.at_step(step) is None:
+        steps = ", ".join(str(kept.step) for kept in history.visible()) or "none yet"
+        raise Mistake(f"--to-step {step}: there is no such checkpoint; visible ones: {steps}")
+
+
+def _run(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
+    with in_charge(jobs.folder(key)):
+        outcome = execute(jobs, key, plain=plain)
+    conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
+
+
+async def _end_pods(jobs: LocalJobs, key: JobKey) -> None:
+    """SIGTERM and the pods' own grace: an agent in the middle of an upload may finish it."""
+    ended = asyncio.Event()
+    pods = LocalPods(jobs.folder(key), os.environ, jobs.root, ended.set)
+    for pod in pods.observe():
+        pods.delete(pod.name, None)
+    while pods.observe():
+        await ended.wait()
+        ended.clear()
+    pods.close()

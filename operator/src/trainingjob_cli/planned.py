@@ -1,0 +1,56 @@
+"""`trainingjob plan`: the Kubernetes objects that a manifest would become. Effects: reads the manifest, prints."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+from ruamel.yaml import YAML
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_cli.context import File
+from trainingjob_cli.manifest import load
+from trainingjob_cli.run import StorageUri, Workers, with_changes
+from trainingjob_operator.plan import preview
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Manifest
+
+REDACTED = "<made by the operator>"
+_UID = "00000000-0000-0000-0000-000000000000"
+
+
+def plan(file: File, workers: Workers = None, storage: StorageUri = None) -> None:
+    """Print the Kubernetes objects that the operator would make, without making any."""
+    job = with_changes(load(file), workers, storage)
+    made = objects(job, Settings(), datetime.now(UTC))
+    print(f"# What the operator makes of {file} in namespace {job.metadata.namespace}: {len(made)} objects.")
+    print("# Names carry a hash of the job's uid, which the API server gives; here it stands for uid 0. Secrets are left out.")
+    print(as_yaml(made), end="")
+
+
+def objects(job: TrainingJob, settings: Settings, now: datetime) -> list[Manifest]:
+    """Everything that the operator would make for `job`, were it new. Pure."""
+    metadata = job.metadata.model_copy(update={"uid": _UID, "generation": 1, "creation_timestamp": now})
+    return [redacted(made) for made in preview(job.model_copy(update={"metadata": metadata}), settings, now)]
+
+
+def redacted(manifest: Manifest) -> Manifest:
+    """The manifest without what is secret in it, and without what only the API server can know."""
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "ownerReferences"}
+    secret: Manifest = {}
+    if manifest["kind"] == "Secret":
+        secret = {part: dict.fromkeys(manifest[part], REDACTED) for part in ("stringData", "data") if part in manifest}
+    return {**manifest, "metadata": metadata, **secret}
+
+
+def as_yaml(manifests: list[Manifest]) -> str:
+    """YAML documents, each begun with ---."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 120
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # kind and name first, as people write them
+    out = io.StringIO()
+    for manifest in manifests:
+        out.write("---\n")
+        yaml.dump(manifest, out)
+    return out.getvalue()

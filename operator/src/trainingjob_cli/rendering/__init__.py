@@ -1,0 +1,1 @@
+"""What the terminal shows, as pure functions of what is known."""

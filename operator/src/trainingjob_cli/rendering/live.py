@@ -1,0 +1,149 @@
+"""The view of a running job: a panel for a terminal, one line for a log. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from trainingjob_api.status import Status
+from trainingjob_operator.state import Observed, Pod, Role
+
+_ROUNDING = 1000
+PHASE_STYLES = {"Running": "green", "Succeeded": "bold green", "Failed": "bold red", "Suspended": "yellow"}
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What is shown of a job at one moment."""
+
+    name: str
+    phase: str
+    message: str
+    training: int
+    """Workers that train."""
+    wanted: int
+    step: int | None
+    total_steps: int
+    loss: float | None
+    samples_per_second: float
+    seconds_left: float | None
+    checkpoint: int | None
+    restarts: int
+    goodput: str
+    reporting: bool
+
+
+def view_of(seen: Observed, status: Status) -> RunView:
+    """What is to be shown: the rendezvous' newest report where there is one, the status where not."""
+    report = seen.report if seen.reporting else None
+    step = report.step if report is not None and report.step is not None else status.step
+    total = (report.total_steps if report is not None else 0) or status.total_steps
+    loss = report.loss if report is not None and report.loss is not None else status.loss
+    checkpoint = report.log.checkpoint if report is not None and report.log is not None else status.checkpoint
+    rate = report.samples_per_second if report is not None else 0.0
+    seconds = report.training_seconds if report is not None else 0.0
+    return RunView(
+        name=seen.job.metadata.name,
+        phase=status.phase or "Pending",
+        message=status.message or problem_of(seen.pods),
+        training=status.ready_workers,
+        wanted=seen.job.spec.workers.replicas,
+        step=step,
+        total_steps=total,
+        loss=loss,
+        samples_per_second=rate,
+        seconds_left=_left(step, total, seconds, status),
+        checkpoint=checkpoint,
+        restarts=status.restarts,
+        goodput=status.goodput,
+        reporting=seen.reporting,
+    )
+
+
+def problem_of(pods: tuple[Pod, ...]) -> str:
+    """Why a pod does not start, if one does not."""
+    return next((f"{pod.reason}: {pod.message}" for pod in pods if pod.reason and pod.message and pod.role is Role.WORKER), "")
+
+
+def panel(view: RunView, width: int = 60) -> RenderableType:
+    """Two lines and a bar, redrawn in place."""
+    first = Text.assemble(
+        (view.name, "bold"),
+        "  ",
+        (view.phase, PHASE_STYLES.get(view.phase, "cyan")),
+        f"  workers {view.training}/{view.wanted}",
+        f"  checkpoint {_or_dash(view.checkpoint)}",
+        f"  restarts {view.restarts}",
+        f"  goodput {view.goodput or '-'}",
+    )
+    second = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=max(view.total_steps, 1), completed=view.step or 0, width=max(10, min(width - 50, 40)))
+    second.add_row(
+        bar,
+        steps(view),
+        f"loss {number(view.loss)}",
+        f"{view.samples_per_second:,.0f} samples/s",
+        f"{duration(view.seconds_left)} left" if view.seconds_left is not None else "",
+    )
+    lines: list[RenderableType] = [first, second]
+    if view.message and view.phase != "Running":
+        lines.append(Text(view.message, style="dim"))
+    return Group(*lines)
+
+
+def line(view: RunView) -> str:
+    """The same for a log file."""
+    parts = [
+        f"{view.name} {view.phase}",
+        f"workers {view.training}/{view.wanted}",
+        f"step {steps(view)}",
+        f"loss {number(view.loss)}",
+        f"{view.samples_per_second:,.0f} samples/s",
+        f"ETA {duration(view.seconds_left)}",
+        f"checkpoint {_or_dash(view.checkpoint)}",
+        f"restarts {view.restarts}",
+        f"goodput {view.goodput or '-'}",
+    ]
+    note = f"  ({view.message})" if view.message and view.phase != "Running" else ""
+    return "  ".join(parts) + note
+
+
+def steps(view: RunView) -> str:
+    """Finished and planned steps."""
+    if view.step is None:
+        return f"-/{view.total_steps}" if view.total_steps else "-"
+    if not view.total_steps:
+        return str(view.step)
+    return f"{view.step}/{view.total_steps} {100 * view.step // view.total_steps}%"
+
+
+def number(value: float | None) -> str:
+    """A loss, short."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if abs(value) < _ROUNDING else f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in h:mm:ss, or m:ss."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _left(step: int | None, total: int, training_seconds: float, status: Status) -> float | None:
+    """Seconds until the last step at the pace of this attempt so far."""
+    done = (step or 0) - (status.restore.step or 0)
+    if step is None or not total or done <= 0 or training_seconds <= 0:
+        return None
+    return max(0.0, (total - step) * training_seconds / done)

@@ -1,0 +1,164 @@
+"""Tables of jobs, results, events and checkpoints. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_api.status import Status
+from trainingjob_api.storage.log import History
+from trainingjob_cli.rendering.live import PHASE_STYLES, duration, number
+
+_TITLES = {"f1": "F1", "r2": "R²", "mae": "mean absolute error", "mse": "mean squared error", "rmse": "root mean squared error"}
+_FIRST = ("accuracy", "precision", "recall", "f1", "r2", "rmse", "mae")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def jobs_table(jobs: Sequence[TrainingJob], now: datetime) -> Table:
+    """The columns of `kubectl get trainingjobs`."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("NAME", "PHASE", "WORKERS", "STEP", "PROGRESS", "LOSS", "CHECKPOINT", "RESTARTS", "GOODPUT", "AGE"):
+        table.add_column(title, no_wrap=True)
+    for job in jobs:
+        status, shown = job.status, job.status.display
+        table.add_row(
+            job.metadata.name,
+            Text(status.phase or "Pending", style=PHASE_STYLES.get(status.phase, "")),
+            shown.workers,
+            shown.step,
+            shown.progress,
+            "" if status.loss is None else number(status.loss),
+            "" if status.checkpoint is None else str(status.checkpoint),
+            str(status.restarts),
+            status.goodput,
+            age(job.metadata.creation_timestamp, now),
+        )
+    return table
+
+
+def age(created: datetime | None, now: datetime) -> str:
+    """As kubectl says it: 45s, 12m, 3h, 5d."""
+    if created is None:
+        return ""
+    seconds = max(0, int((now - created).total_seconds()))
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
+        if seconds >= 2 * size or (unit == "d" and seconds >= size):
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def result(job: TrainingJob, history: History | None = None) -> RenderableType:
+    """What a finished job has to show."""
+    status = job.status
+    table = Table(title=f"{job.metadata.name}: complete", title_justify="left", title_style="bold green", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    metrics = measured(status, history)
+    for name in sorted(metrics, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)):
+        table.add_row(f"{_TITLES.get(name, name.replace('_', ' '))} (held-out)", f"{metrics[name]:.4f}")
+    table.add_section()
+    table.add_row("steps", f"{status.step if status.step is not None else '-'} of {status.total_steps}")
+    table.add_row("wall time", duration(wall_seconds(job)))
+    table.add_row("goodput", status.goodput or "-")
+    table.add_row("failures survived", str(max(status.restarts, status.failures)))
+    table.add_row("checkpoints", ", ".join(map(str, status.checkpoints)) or "-")
+    table.add_row("model", status.model or "-")
+    return Group(
+        table, Text(f"Use it:      trainingjob predict {job.metadata.name}"), Text(f"Start anew:  trainingjob delete {job.metadata.name}")
+    )
+
+
+def measured(status: Status, history: History | None) -> Mapping[str, float]:
+    """The metrics on held-out data: the log's word before the status'."""
+    return history.done.result if history is not None and history.done is not None and history.done.result else status.metrics
+
+
+def wall_seconds(job: TrainingJob) -> float | None:
+    """From creation to the end."""
+    began, ended = job.metadata.creation_timestamp, job.status.completion_time
+    return None if began is None or ended is None else (ended - began).total_seconds()
+
+
+def failure(job: TrainingJob, log_lines: Sequence[str]) -> str:
+    """Why a job failed: the cause, the first failing worker, the end of its log."""
+    condition = job.status.condition("Failed")
+    cause = (condition.message or condition.reason) if condition is not None else job.status.message
+    lines = [f"job {job.metadata.name} has failed: {cause}"]
+    for record in job.status.last_failures[:1]:
+        where = f" at step {record.step}" if record.step is not None else ""
+        lines.append(f"first failing worker: {record.worker}{where}: {record.cause}: {record.message}")
+    if log_lines:
+        lines.append("the end of its log:")
+        lines.extend(f"  {text}" for text in log_lines)
+    lines.append(f"All of it: trainingjob logs {job.metadata.name}. Start anew: trainingjob delete {job.metadata.name}")
+    return "\n".join(lines)
+
+
+def description(job: TrainingJob, events: Sequence[Mapping[str, str]]) -> RenderableType:
+    """Status, conditions and events of one job."""
+    status = job.status
+    facts = Table.grid(padding=(0, 2))
+    for title, value in (
+        ("Name", job.metadata.name),
+        ("Namespace", job.metadata.namespace),
+        ("Phase", f"{status.phase}  {status.message}".strip()),
+        ("Attempt", f"{status.attempt}, epoch {status.rendezvous.epoch}"),
+        ("Workers", status.display.workers or f"{status.ready_workers}/{job.spec.workers.replicas}"),
+        ("Step", status.display.step),
+        ("Loss", number(status.loss)),
+        ("Checkpoints", ", ".join(map(str, status.checkpoints)) or "-"),
+        ("Failures", f"{status.failures} counted, {status.restarts} restarts"),
+        ("Goodput", status.goodput),
+        ("Storage", job.spec.checkpoint.storage.uri),
+        ("Model", status.model or "-"),
+    ):
+        facts.add_row(f"{title}:", Text(value))
+    return Group(facts, Text("\nConditions:"), _conditions(status), Text("\nEvents:"), _events(events))
+
+
+def checkpoints_table(history: History) -> Table:
+    """What the log says of every checkpoint."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("STEP", "TIME", "ATTEMPT", "STATE", "SIZE", "SAVE"):
+        table.add_column(title, no_wrap=True)
+    for kept in sorted(history.checkpoints.values(), key=lambda kept: kept.entry.seq):
+        state = "quarantined" if kept.quarantined else "hidden" if kept.hidden else "visible"
+        moment = datetime.fromtimestamp(kept.entry.time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        note = " (pinned)" if kept.pinned else ""
+        table.add_row(str(kept.step), moment, str(kept.entry.attempt), state + note, size(kept.entry.bytes), kept.save)
+    for save in sorted(history.dropped):
+        table.add_row(str(int(save.split("-")[0])), "", "", "dropped", "", save)
+    return table
+
+
+def size(count: int) -> str:
+    """Bytes for a person."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def _conditions(status: Status) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 2))
+    for title in ("TYPE", "STATUS", "REASON", "MESSAGE"):
+        table.add_column(title)
+    for condition in status.conditions:
+        table.add_row(condition.type, condition.status, condition.reason, Text(condition.message))
+    return table
+
+
+def _events(events: Sequence[Mapping[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 2))
+    for title in ("TIME", "TYPE", "REASON", "MESSAGE"):
+        table.add_column(title)
+    for event in events:
+        table.add_row(event["time"], event["type"], event["reason"], Text(event["message"]))
+    return table

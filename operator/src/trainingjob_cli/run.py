@@ -1,0 +1,113 @@
+"""`trainingjob run`: make or update the local job, run it to its end, and say what came of it. Effects."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_cli import manifest
+from trainingjob_cli.archive import last_words, read_history
+from trainingjob_cli.changes import updated, with_options
+from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, StateDir, console, find, job_of, jobs_in, say
+from trainingjob_cli.display import make_display
+from trainingjob_cli.rendering import tables
+from trainingjob_cli.session import Outcome, Session
+from trainingjob_operator.local.folder import JobFolder, in_charge
+from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.state import JobKey
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Use so many workers, whatever the manifest says.", show_default=False)
+]
+StorageUri = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Keep checkpoints here instead.", show_default=False)]
+Plain = Annotated[bool, typer.Option("--plain", help="Print lines instead of a live view.")]
+
+
+def run(file: File, workers: Workers = None, storage: StorageUri = None, state_dir: StateDir = None, plain: Plain = False) -> None:
+    """Train on this machine. The same command resumes; Ctrl-C saves and stops."""
+    job = with_changes(manifest.load(file), workers, storage)
+    jobs = jobs_in(state_dir)
+    key = JobKey(job.metadata.namespace, job.metadata.name)
+    with in_charge(jobs.folder(key)):
+        keep(jobs, key, job, file.absolute().parent)
+        outcome = execute(jobs, key, plain=plain)
+    conclude(jobs, key, outcome, f"trainingjob run {file}")
+
+
+def with_changes(job: TrainingJob, workers: int | None, storage: str | None) -> TrainingJob:
+    """The job with the options of `run` over its manifest.
+
+    Raises:
+        Mistake: it is not valid with them.
+    """
+    spec, notes = with_options(json.loads(job.spec.to_json()), workers, storage)
+    for note in notes:
+        say(f"note: {note}")
+    return job_of({**json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True)), "spec": spec})
+
+
+def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path) -> None:
+    """Make the job, or bring the one of that name up to date.
+
+    Raises:
+        ChangeRefusedError: the manifest differs in a field that cannot change.
+    """
+    spec = json.loads(job.spec.to_json())
+    if jobs.read(key) is None:
+        whole = json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True))
+        jobs.create({**whole, "spec": spec}, directory)
+    else:
+        jobs.edit(key, lambda stored: updated(stored, spec, key.name))
+
+
+def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:
+    """Run the job until it has ended or was interrupted. The caller holds its charge."""
+    _log_to(jobs.folder(key))
+    display = make_display(console(), plain=plain)
+
+    async def body() -> Outcome:
+        return await Session(jobs, key, os.environ, display).run()
+
+    try:
+        return asyncio.run(body())
+    finally:
+        display.close()
+
+
+def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None:
+    """Say how it ended, and exit accordingly.
+
+    Raises:
+        typer.Exit: with 1 for a failed job, 130 for an interrupted one.
+    """
+    if outcome is Outcome.DELETED:
+        say(f"job {key.name} was deleted")
+        raise typer.Exit(EXIT_FAILED)
+    job = find(jobs, key)
+    if outcome is Outcome.COMPLETE:
+        console().print(tables.result(job, read_history(job.spec.checkpoint.storage)))
+        return
+    if outcome is Outcome.FAILED:
+        say(tables.failure(job, last_words(jobs.folder(key), job)))
+        raise typer.Exit(EXIT_FAILED)
+    step = job.status.checkpoint
+    if outcome is Outcome.SUSPENDED:
+        say(f"{'nothing was saved yet' if step is None else f'saved at step {step}'}; the same command resumes: {again}")
+    else:
+        say(f"ended at once; {'nothing was saved yet' if step is None else f'the newest checkpoint is step {step}'}; to resume: {again}")
+    raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _log_to(folder: JobFolder) -> None:
+    """The operator's own log: a file, for the terminal belongs to the view."""
+    handlers: list[logging.Handler] = [logging.FileHandler(folder.path / "operator.log", encoding="utf-8")]
+    if DEBUGGING.on:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(level=logging.INFO, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)

@@ -1,0 +1,202 @@
+"""One job's operator in this process: the reconcile queue over the local backend, until the job has ended. Effects.
+
+It decides nothing about the job but when there is nothing left to do here. Whoever makes one holds the job's charge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+from pydantic import SecretBytes
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_api.status import Status
+from trainingjob_cli.context import Mistake
+from trainingjob_cli.display import Display
+from trainingjob_cli.rendering.live import problem_of, view_of
+from trainingjob_operator.local.backend import LocalCluster
+from trainingjob_operator.local.folder import operator_key
+from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.queue import WorkQueue
+from trainingjob_operator.reconcile import reconcile
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Event, JobKey, Observed, Plan, Pod
+
+_LOOK_SECONDS = 0.2
+"""How often the view is refreshed and the job's file looked at."""
+_DRAIN_SECONDS = 30.0
+"""How long processes of an ended job may take to go by themselves."""
+_KILL_SECONDS = 10.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Outcome(Enum):
+    """How a run of the command ended."""
+
+    COMPLETE = auto()
+    FAILED = auto()
+    SUSPENDED = auto()
+    KILLED = auto()
+    DELETED = auto()
+
+
+class Session:
+    """Runs the job `key`; a Cluster itself, so that it sees what the reconcile sees."""
+
+    def __init__(self, jobs: LocalJobs, key: JobKey, environ: Mapping[str, str], display: Display) -> None:
+        self._jobs = jobs
+        self._key = key
+        self._display = display
+        secret = operator_key(jobs.root)
+        self._settings = local_settings(secret)
+        self._queue: WorkQueue[JobKey] = WorkQueue(self._pass)
+        self._cluster = LocalCluster(jobs, secret, environ, self._queue.add, self._tell)
+        self._seen: Observed | None = None
+        self._status: Status | None = None
+        self._gone = False
+        self._interrupts = 0
+        self._turned = asyncio.Event()
+        """Set after every pass and signal."""
+
+    async def run(self) -> Outcome:
+        """Reconcile until the job has ended, was stopped by a signal, or was deleted.
+
+        Raises:
+            Mistake: the job's processes cannot be started as the manifest has it.
+        """
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._interrupted)
+        tasks = [asyncio.create_task(self._watch_file()), asyncio.create_task(self._show())]
+        self._queue.add(self._key)
+        try:
+            return await self._until_over()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._queue.close()
+            await self._cluster.close()
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def observe(self, key: JobKey) -> Observed | None:
+        """As the port says; remembered for the view."""
+        seen = await self._cluster.observe(key)
+        self._seen, self._gone = seen, seen is None
+        if seen is not None:
+            self._status = seen.job.status
+        return seen
+
+    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """As the port says; remembered for the view."""
+        await self._cluster.act(key, seen, plan)
+        self._status = plan.status
+
+    async def _pass(self, key: JobKey) -> float | None:
+        try:
+            return await reconcile(self, key, self._settings, datetime.now(UTC))
+        finally:
+            self._turned.set()
+
+    async def _until_over(self) -> Outcome:
+        while True:
+            await self._turned.wait()
+            self._turned.clear()
+            if self._gone or self._interrupts > 1:
+                await self._kill()
+                return Outcome.DELETED if self._gone else Outcome.KILLED
+            if self._seen is None or self._status is None:
+                continue
+            _refuse_unstartable(self._seen.pods, self._status)
+            outcome = outcome_of(self._seen.job, self._status)
+            if outcome is not None:
+                await self._drain()
+                return outcome
+
+    async def _drain(self) -> None:
+        """The job has ended: let its processes go in order, and see that they do."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while self._seen is not None and any(not pod.over() for pod in self._seen.pods) and self._interrupts < 2:
+                    await self._turned.wait()
+                    self._turned.clear()
+        await self._kill()
+
+    async def _kill(self) -> None:
+        """End all processes of the job that are left."""
+        await self._queue.close()
+        pods = self._cluster.pods(self._key)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_KILL_SECONDS):
+                while living := [pod for pod in pods.observe() if not pod.over()]:
+                    for pod in living:
+                        pods.delete(pod.name, 0)
+                    await asyncio.sleep(_LOOK_SECONDS / 4)
+
+    def _interrupted(self) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._display.note("saving, then stopping; Ctrl-C again ends it at once")
+            self._jobs.edit(self._key, lambda spec: {**spec, "suspend": True})
+            self._queue.add(self._key)
+        self._turned.set()
+
+    async def _watch_file(self) -> None:
+        """Another command edits the job (rollback, suspend, delete): see it soon."""
+        path = self._jobs.folder(self._key).job
+        known = None
+        while True:
+            stamp = path.stat().st_mtime_ns if path.exists() else 0
+            if stamp != known:
+                known = stamp
+                self._queue.add(self._key)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _show(self) -> None:
+        while True:
+            if self._seen is not None and self._status is not None:
+                self._display.update(view_of(self._seen, self._status))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _tell(self, _key: JobKey, events: tuple[Event, ...]) -> None:
+        for event in events:
+            self._display.event(event)
+
+
+def _refuse_unstartable(pods: tuple[Pod, ...], status: Status) -> None:
+    """Raise Mistake if no pass will ever make this manifest run."""
+    valid = status.condition("Valid")
+    if valid is not None and valid.status == "False":
+        raise Mistake(valid.message)
+    if any(pod.reason == "CreateContainerConfigError" for pod in pods):
+        raise Mistake(problem_of(pods))
+
+
+def local_settings(secret: bytes) -> Settings:
+    """The operator's settings for processes of this machine: prompt, since a person watches."""
+    return Settings(operator_key=SecretBytes(secret), interface="lo", progress_seconds=1.0)
+
+
+def outcome_of(job: TrainingJob, status: Status) -> Outcome | None:
+    """How the job has ended, or None if there is something to do: also a rollback that brings an ended job back."""
+    asked = job.spec.rollback
+    if asked is not None and asked.request != status.last_rollback_request and asked.to_step in status.checkpoints:
+        return None
+    if _is(status, "Complete"):
+        return Outcome.COMPLETE
+    if _is(status, "Failed"):
+        return Outcome.FAILED
+    if job.spec.suspend and _is(status, "Suspended"):
+        return Outcome.SUSPENDED
+    return None
+
+
+def _is(status: Status, kind: str) -> bool:
+    condition = status.condition(kind)
+    return condition is not None and condition.status == "True"

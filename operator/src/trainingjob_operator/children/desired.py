@@ -1,0 +1,77 @@
+"""Which children are missing, which are left over. Pure. What is there already is never made again, nor changed but for the
+Service, whose selector follows the epoch: it is applied before the pod of a new epoch is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from trainingjob_api.contract.intent import Intent
+from trainingjob_operator.children import names
+from trainingjob_operator.children.network_policy import network_policy
+from trainingjob_operator.children.pinned import Pinned
+from trainingjob_operator.children.rendezvous import rendezvous
+from trainingjob_operator.children.revision import revision, revision_name
+from trainingjob_operator.children.secret import secret
+from trainingjob_operator.children.service import service
+from trainingjob_operator.children.worker import worker
+from trainingjob_operator.identity import Identity
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Deletion, Manifest, Observed, Role
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What is to exist while a job runs."""
+
+    intent: Intent
+    """What the rendezvous starts with; names the epoch."""
+    workers: Mapping[int, int]
+    """Worker -> incarnation."""
+    pinned: Pinned
+    identity: Identity
+
+
+def missing(seen: Observed, desired: Desired, settings: Settings, *, workers: bool) -> tuple[Manifest, ...]:
+    """What is not there yet, in the order of making; `workers`: their pods too."""
+    made = (*_objects(seen, desired, settings), *_rendezvous(seen, desired, settings))
+    return (*made, *_workers(seen, desired, settings)) if workers else made
+
+
+def strangers(seen: Observed, epoch: int, workers: Mapping[int, int]) -> tuple[Deletion, ...]:
+    """Pods of another epoch, of an older incarnation, or of a worker that is not wanted."""
+    asked = {(Role.RENDEZVOUS, 0, epoch)} | {(Role.WORKER, index, incarnation) for index, incarnation in workers.items()}
+    return tuple(
+        Deletion("Pod", pod.name)
+        for pod in seen.pods
+        if not pod.deleting and (pod.role, pod.index if pod.role is Role.WORKER else 0, pod.incarnation) not in asked
+    )
+
+
+def _objects(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
+    job, name = seen.job, names.base(seen.job.metadata.name, seen.job.metadata.uid)
+    if ("ControllerRevision", revision_name(job, desired.pinned)) not in seen.objects:
+        yield revision(job, desired.pinned)
+    if ("Secret", name) not in seen.objects:
+        yield secret(job, desired.identity)
+    if ("NetworkPolicy", name) not in seen.objects:
+        yield network_policy(job, settings)
+
+
+def _rendezvous(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
+    job, epoch = seen.job, desired.intent.epoch
+    there = any(pod.role is Role.RENDEZVOUS and pod.incarnation == epoch for pod in seen.pods)
+    if not there or ("Service", names.base(job.metadata.name, job.metadata.uid)) not in seen.objects:
+        yield service(job, epoch, settings)
+    if not there:
+        yield rendezvous(job, desired.intent, desired.identity.certificate_pem, settings)
+
+
+def _workers(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
+    if seen.rendezvous_address is None:
+        return  # they are told the address when they are made
+    there = {(pod.index, pod.incarnation) for pod in seen.pods if pod.role is Role.WORKER}
+    for index, incarnation in sorted(desired.workers.items()):
+        if (index, incarnation) not in there:
+            yield worker(seen.job, index, incarnation, seen.rendezvous_address, desired.pinned, settings, desired.identity)

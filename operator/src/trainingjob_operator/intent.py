@@ -1,0 +1,53 @@
+"""What the rendezvous is told. Pure: a state, made from what is wanted; repeating it is harmless."""
+
+from __future__ import annotations
+
+from trainingjob_api.contract.intent import Intent, WorkerSeat
+from trainingjob_api.contract.messages import Restore, Stop
+from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.policy import Course, Decision
+from trainingjob_operator.policy.finished import ended
+from trainingjob_operator.policy.suspend import is_suspended
+from trainingjob_operator.policy.wanted import Wanted, seats
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Observed, Role
+
+
+def changes_intent(seen: Observed, decision: Decision) -> bool:
+    """The decision wants something else than the status says, which is to be written before anything is done."""
+    wanted, before = decision.wanted, Wanted.of(seen.job.status)
+    if (wanted.attempt, wanted.restore, wanted.epoch, wanted.incarnations, wanted.stop) != (
+        before.attempt,
+        before.restore,
+        before.epoch,
+        before.incarnations,
+        before.stop,
+    ):
+        return True
+    if decision.course is Course.ENDED:
+        return ended(seen) is None
+    return decision.course is Course.SUSPENDED and not is_suspended(seen)
+
+
+def intent(seen: Observed, decision: Decision, settings: Settings) -> Intent | None:
+    """The intent; None when nothing of the job is to run, or runs still."""
+    if decision.course not in (Course.RUNNING, Course.STOPPING, Course.ENDED):
+        return None
+    if decision.course is Course.ENDED and not any(pod.role is Role.WORKER and not pod.over() for pod in seen.pods):
+        return None
+    wanted, workers = decision.wanted, seen.job.spec.workers
+    outcome, stop = decision.outcome, wanted.stop
+    return Intent(
+        epoch=wanted.epoch,
+        attempt=wanted.attempt,
+        restore=Restore(
+            kind="Step" if wanted.restore.kind == "Step" else "Latest", step=wanted.restore.step, request=wanted.restore.request
+        ),
+        workers=tuple(WorkerSeat(worker=index, incarnation=incarnation) for index, incarnation in seats(seen, wanted).items()),
+        replicas=workers.replicas,
+        min_workers=min(workers.minimum, workers.replicas),
+        processes_per_worker=workers.processes_per_worker,
+        build=pin(seen.job, settings).build,
+        stop=Stop(request=stop.request) if stop is not None else None,
+        failed=outcome.message if outcome is not None and not outcome.complete else None,
+    )

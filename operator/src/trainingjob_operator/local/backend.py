@@ -1,0 +1,118 @@
+"""The cluster port over a folder and local processes: the same Observed and the same Plan as in Kubernetes.
+
+Effects. It must not decide anything about a job: it does what the plan says, in the plan's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.identity import Identity, derive
+from trainingjob_operator.local.environment import LOOPBACK
+from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, LocalJobs
+from trainingjob_operator.local.links import Link
+from trainingjob_operator.local.objects import LocalObjects
+from trainingjob_operator.local.pods import LocalPods
+from trainingjob_operator.state import Deletion, Event, JobKey, Observed, Plan
+
+
+class LocalCluster:
+    """Holds the jobs that this process is in charge of (see folder.in_charge)."""
+
+    def __init__(
+        self,
+        jobs: LocalJobs,
+        operator_key: bytes,
+        caller: Mapping[str, str],
+        wake: Callable[[JobKey], None],
+        on_events: Callable[[JobKey, tuple[Event, ...]], None] | None = None,
+    ) -> None:
+        """`caller` is the environment that the workers see beneath their own; `wake` is called when a pass is worth making."""
+        self._jobs = jobs
+        self._operator_key = operator_key
+        self._caller = caller
+        self._wake = wake
+        self._on_events = on_events
+        self._pods: dict[JobKey, LocalPods] = {}
+        self._links: dict[JobKey, Link] = {}
+
+    async def observe(self, key: JobKey) -> Observed | None:
+        """What there is now; None if the job is gone."""
+        manifest = self._jobs.read(key)
+        if manifest is None:
+            return None
+        job = TrainingJob.model_validate(manifest)
+        objects = LocalObjects(self._jobs.folder(key))
+        port = objects.port() if any(kind == "Service" for kind, _ in objects.names()) else None
+        address = None if port is None else f"{LOOPBACK}:{port}"
+        pods = self.pods(key).observe()
+        link = self._links.get(key)
+        return Observed(
+            job=job,
+            pods=pods,
+            objects=objects.names(),
+            rendezvous_address=address,
+            report=None if link is None else link.report(job.status.rendezvous.epoch),
+            reporting=link is not None and link.standing,
+            silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
+        )
+
+    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Carry the plan out: status, creations, deletions, intent, events."""
+        if plan.status != seen.job.status:
+            self._jobs.write_status(key, plan.status.to_object())
+        for manifest in plan.create:
+            if manifest["kind"] == "Pod":
+                self.pods(key).create(manifest)
+            else:
+                LocalObjects(self._jobs.folder(key)).create(manifest, pods=bool(seen.pods))
+        for deletion in plan.delete:
+            self._delete(key, deletion)
+        await self._tell(key, seen, plan)
+        if plan.events:
+            self._jobs.add_events(key, plan.events)
+            if self._on_events is not None:
+                self._on_events(key, plan.events)
+
+    def pods(self, key: JobKey) -> LocalPods:
+        """The keeper of the job's processes."""
+        if key not in self._pods:
+            manifest = self._jobs.read(key) or {}
+            directory = manifest.get("metadata", {}).get("annotations", {}).get(DIRECTORY_ANNOTATION)
+            known = directory if directory and Path(directory).is_dir() else "."
+            self._pods[key] = LocalPods(self._jobs.folder(key), self._caller, Path(known).absolute(), lambda: self._wake(key))
+        return self._pods[key]
+
+    async def close(self) -> None:
+        """Stop watching and talking; the pods go on."""
+        for link in self._links.values():
+            await link.close()
+        for pods in self._pods.values():
+            pods.close()
+        self._links.clear()
+        self._pods.clear()
+
+    def _delete(self, key: JobKey, deletion: Deletion) -> None:
+        if deletion.kind == "Pod":
+            self.pods(key).delete(deletion.name, deletion.grace_seconds)
+        else:
+            LocalObjects(self._jobs.folder(key)).delete(deletion.kind, deletion.name)
+
+    async def _tell(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Keep one stream to the present rendezvous while there is something to tell it."""
+        if plan.intent is None and plan.requeue_after == 0.0:
+            return  # the pass only changed what is wanted; the next one, now, tells it
+        link = self._links.get(key)
+        if link is not None and (plan.intent is None or link.address != seen.rendezvous_address):
+            await self._links.pop(key).close()
+            link = None
+        if plan.intent is None or seen.rendezvous_address is None:
+            return
+        if link is None:
+            link = self._links[key] = Link(seen.rendezvous_address, self._identity(seen), lambda: self._wake(key))
+        link.tell(plan.intent)
+
+    def _identity(self, seen: Observed) -> Identity:
+        return derive(self._operator_key, seen.job.metadata.uid)

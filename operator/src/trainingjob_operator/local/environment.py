@@ -1,0 +1,149 @@
+"""From a pod's manifest to the arguments and the environment of a local process. Pure.
+
+It must not read files or the environment: both are arguments. No error message of it has a secret in it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainingjob_operator.local.processes import MARK
+from trainingjob_operator.state import Manifest
+
+LOOPBACK = "127.0.0.1"
+
+
+class UnresolvedError(ValueError):
+    """A variable of the manifest names something that does not exist here."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pod's process runs, and what it may see of this machine."""
+
+    uid: str
+    """Of the pod, unique for ever."""
+    python: str
+    """The interpreter that `python` in a command stands for."""
+    directory: str
+    """The working folder; modules of the user's own are imported from it."""
+    termination_log: str
+    scratch: str
+    port: int | None
+    """The loopback port of the job's Service."""
+    caller: Mapping[str, str]
+    """The environment of whoever runs the job: PATH, credentials, …"""
+    secrets: Mapping[str, Manifest]
+    """The job's own Secrets by name."""
+
+
+def arguments(pod: Manifest, python: str) -> list[str]:
+    """The command line of the pod's first container.
+
+    Raises:
+        UnresolvedError: the container has no command: what its image would run is not known here.
+    """
+    container = _container(pod)
+    words = [*container.get("command", []), *container.get("args", [])]
+    if not words:
+        raise UnresolvedError(f"pod {pod['metadata']['name']} has no command: local processes need one")
+    return [python if words[0] in ("python", "python3") else words[0], *words[1:]]
+
+
+def environment(pod: Manifest, place: Place) -> dict[str, str]:
+    """The variables of the pod's process: the caller's, the manifest's over them, and this machine's over both.
+
+    Raises:
+        UnresolvedError: a variable refers to a Secret or field that is not here.
+    """
+    found = {name: value for name, value in place.caller.items() if not name.startswith("TRAININGJOB_")}
+    own = manifest_variables(pod, place)
+    found.update(own)
+    found["PATH"] = ":".join(part for part in (str(Path(place.python).parent), found.get("PATH", "")) if part)
+    if "TRAININGJOB_WORKER" in own:
+        found["PYTHONPATH"] = ":".join(part for part in (place.directory, found.get("PYTHONPATH", "")) if part)
+    found.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does: several workers share this machine's processors
+    found.update(
+        {
+            "PYTHONUNBUFFERED": "1",
+            MARK: place.uid,
+            "TRAININGJOB_TERMINATION_LOG": place.termination_log,
+            "TRAININGJOB_SCRATCH": place.scratch,
+            "TRAININGJOB_INTERFACE": "lo",
+        }
+    )
+    if place.port is not None:
+        found.update(_addresses(own, place.port))
+    return found
+
+
+def manifest_variables(pod: Manifest, place: Place) -> dict[str, str]:
+    """What the manifest itself sets, resolved."""
+    found: dict[str, str] = {}
+    for variable in _container(pod).get("env", []):
+        name = variable["name"]
+        value = _resolved(variable, pod, place) if "valueFrom" in variable else str(variable.get("value", ""))
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _addresses(own: Mapping[str, str], port: int) -> dict[str, str]:
+    """Who listens and who connects meet at the Service's port of the loopback."""
+    if "TRAININGJOB_WORKER" in own:
+        return {"TRAININGJOB_RENDEZVOUS": f"{LOOPBACK}:{port}", "TRAININGJOB_ADDRESS": LOOPBACK}
+    return {"TRAININGJOB_BIND": LOOPBACK, "TRAININGJOB_PORT": str(port)}
+
+
+def _resolved(variable: Mapping[str, Any], pod: Manifest, place: Place) -> str | None:
+    name, source = variable["name"], variable["valueFrom"]
+    if reference := source.get("secretKeyRef") or source.get("configMapKeyRef"):
+        return _secret(name, reference, place)
+    if reference := source.get("fieldRef"):
+        return _field(name, reference["fieldPath"], pod, place)
+    raise UnresolvedError(
+        f"variable {name}: only secretKeyRef, configMapKeyRef and fieldRef can be resolved for local processes, not {', '.join(source)}"
+    )
+
+
+def _secret(name: str, reference: Mapping[str, Any], place: Place) -> str | None:
+    secret = place.secrets.get(reference["name"])
+    if secret is not None:
+        if text := secret.get("stringData", {}).get(reference["key"]):
+            return str(text)
+        if data := secret.get("data", {}).get(reference["key"]):
+            return base64.b64decode(data).decode()
+    if name in place.caller:  # a user's own Secret or ConfigMap lives in the cluster; here the caller's environment stands for it
+        return place.caller[name]
+    if reference.get("optional"):
+        return None
+    raise UnresolvedError(
+        f"variable {name} comes from {reference['name']} in the cluster, which local processes cannot read: export {name} instead"
+    )
+
+
+def _field(name: str, path: str, pod: Manifest, place: Place) -> str:
+    metadata = pod["metadata"]
+    simple = {
+        "status.podIP": LOOPBACK,
+        "status.hostIP": LOOPBACK,
+        "metadata.name": metadata.get("name", ""),
+        "metadata.namespace": metadata.get("namespace", "default"),
+        "metadata.uid": place.uid,
+        "spec.nodeName": "localhost",
+    }
+    if path in simple:
+        return str(simple[path])
+    for prefix in ("labels", "annotations"):
+        if path.startswith(f"metadata.{prefix}['") and path.endswith("']"):
+            return str(metadata.get(prefix, {}).get(path[len(f"metadata.{prefix}['") : -2], ""))
+    raise UnresolvedError(f"variable {name}: the field {path} is not known to local processes")
+
+
+def _container(pod: Manifest) -> dict[str, Any]:
+    container: dict[str, Any] = pod["spec"]["containers"][0]
+    return container

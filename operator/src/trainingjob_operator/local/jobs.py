@@ -1,0 +1,133 @@
+"""The TrainingJobs of a state folder: what the API server is to the operator in a cluster.
+
+Effects: files. job.json holds metadata and spec and is edited by any process, under a lock and counted in metadata.generation;
+status.json is written by whoever is in charge of the job. Neither write can lose the other.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainingjob_operator.local.folder import JobFolder, locked, write_whole
+from trainingjob_operator.state import Event, JobKey, Manifest
+
+DIRECTORY_ANNOTATION = "batch.trainingjob.dev/directory"
+"""The folder that local processes of the job work in: where its manifest lay."""
+MAX_EVENTS = 1000
+"""Events of a job that are kept."""
+
+Spec = dict[str, Any]
+
+
+class UnknownJobError(ValueError):
+    """There is no such job in the state folder."""
+
+
+class LocalJobs:
+    """All jobs below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, key: JobKey) -> JobFolder:
+        """The files of the job `key`, which need not exist."""
+        return JobFolder(self.root, key)
+
+    def all(self) -> list[JobKey]:
+        """All jobs, by name."""
+        return [JobKey(path.parent.parent.name, path.parent.name) for path in sorted(self.root.glob("*/*/job.json"))]
+
+    def read(self, key: JobKey) -> Manifest | None:
+        """The TrainingJob as the API server would return it, or None."""
+        folder = self.folder(key)
+        try:
+            manifest: Manifest = json.loads(folder.job.read_text())
+        except FileNotFoundError:
+            return None
+        if folder.status.exists():
+            manifest["status"] = json.loads(folder.status.read_text())
+        return manifest
+
+    def create(self, manifest: Manifest, directory: Path) -> None:
+        """Keep a new job, giving it what the API server would.
+
+        Raises:
+            FileExistsError: there is a job of that name.
+        """
+        metadata = manifest.get("metadata", {})
+        key = JobKey(metadata.get("namespace") or "default", metadata["name"])
+        folder = self.folder(key)
+        with locked(folder):
+            if folder.job.exists():
+                raise FileExistsError(folder.job)
+            complete = {
+                **metadata,
+                "namespace": key.namespace,
+                "uid": str(uuid.uuid4()),
+                "generation": 1,
+                "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "annotations": {**(metadata.get("annotations") or {}), DIRECTORY_ANNOTATION: str(directory)},
+            }
+            kept = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": complete, "spec": manifest["spec"]}
+            write_whole(folder.job, json.dumps(kept, indent=1))
+
+    def edit(self, key: JobKey, change: Callable[[Spec], Spec]) -> bool:
+        """Replace the spec by `change(spec)`, read and written under the job's lock. True if that changed anything.
+
+        Raises:
+            UnknownJobError: there is no such job.
+        """
+        folder = self.folder(key)
+        if not folder.job.exists():
+            raise UnknownJobError(unknown(key, self.all()))
+        with locked(folder):
+            manifest = json.loads(folder.job.read_text())
+            spec = change(json.loads(json.dumps(manifest["spec"])))
+            if spec == manifest["spec"]:
+                return False
+            manifest["spec"] = spec
+            manifest["metadata"]["generation"] += 1
+            write_whole(folder.job, json.dumps(manifest, indent=1))
+            return True
+
+    def write_status(self, key: JobKey, status: dict[str, Any]) -> None:
+        """Replace the status. Only whoever is in charge of the job calls this."""
+        write_whole(self.folder(key).status, json.dumps(status))
+
+    def add_events(self, key: JobKey, events: tuple[Event, ...]) -> None:
+        """Append to the job's story."""
+        path = self.folder(key).events
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with path.open("a", encoding="utf-8") as file:
+            for event in events:
+                file.write(json.dumps({"time": now, "type": event.type, "reason": event.reason, "message": event.message}) + "\n")
+
+    def events(self, key: JobKey, newest: int = MAX_EVENTS) -> list[dict[str, str]]:
+        """The newest events, oldest first: time, type, reason, message."""
+        try:
+            lines = self.folder(key).events.read_text(encoding="utf-8").splitlines()[-newest:]
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def remove(self, key: JobKey) -> None:
+        """Delete the job's folder, and its namespace's if that is empty now."""
+        folder = self.folder(key)
+        folder.job.unlink(missing_ok=True)  # first: without it the job is gone, whatever is left
+        shutil.rmtree(folder.path, ignore_errors=True)
+        try:
+            folder.path.parent.rmdir()
+        except OSError:
+            return
+
+
+def unknown(key: JobKey, known: list[JobKey]) -> str:
+    """The message for a job that is not there."""
+    names = ", ".join(str(other.name) for other in known[:10]) or "none"
+    return f"there is no job {key.name} in namespace {key.namespace}; known jobs: {names}"

@@ -1,0 +1,70 @@
+"""From what is seen to what is to be done: the operator's one decision. Pure, total, and idempotent.
+
+    decide (policy) -> next status -> desired children -> leftovers -> intent
+
+A pass that changes what is wanted writes only the status and asks to run again at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.children.desired import Desired, missing, strangers
+from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.children.retention import released
+from trainingjob_operator.children.service import address
+from trainingjob_operator.identity import derive
+from trainingjob_operator.intent import changes_intent, intent
+from trainingjob_operator.policy import Course, Decision, decide
+from trainingjob_operator.policy.wanted import seats
+from trainingjob_operator.reasons import told
+from trainingjob_operator.requeue import next_look
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Deletion, Manifest, Observed, Plan
+from trainingjob_operator.status.next import ledger_now, next_status
+
+
+def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
+    """What one pass is to do about `seen`."""
+    ledger = ledger_now(seen, now)
+    decision = decide(seen, settings, ledger, now)
+    status = next_status(seen, decision, settings, ledger, now)
+    events = told(seen.job.status, status)
+    if changes_intent(seen, decision):
+        return Plan(status=status, events=events, requeue_after=0.0)
+    return Plan(
+        status=status,
+        create=_missing(seen, decision, settings),
+        delete=_leftovers(seen, decision, settings, now),
+        intent=intent(seen, decision, settings),
+        events=events,
+        requeue_after=next_look(seen, decision, settings, ledger, now),
+    )
+
+
+def preview(job: TrainingJob, settings: Settings, now: datetime) -> tuple[Manifest, ...]:
+    """The objects that would be made for `job`, were it new."""
+    begun = plan(Observed(job=job), settings, now).status
+    there = Observed(job=job.model_copy(update={"status": begun}), rendezvous_address=address(job, settings))
+    return plan(there, settings, now).create
+
+
+def _missing(seen: Observed, decision: Decision, settings: Settings) -> tuple[Manifest, ...]:
+    first = intent(seen, decision, settings)
+    if decision.course not in (Course.RUNNING, Course.STOPPING) or first is None:
+        return ()
+    identity = derive(settings.operator_key.get_secret_value(), seen.job.metadata.uid)
+    desired = Desired(first, seats(seen, decision.wanted), pin(seen.job, settings), identity)
+    return missing(seen, desired, settings, workers=decision.course is Course.RUNNING)
+
+
+def _leftovers(seen: Observed, decision: Decision, settings: Settings, now: datetime) -> tuple[Deletion, ...]:
+    match decision.course:
+        case Course.RUNNING | Course.STOPPING:
+            return strangers(seen, decision.wanted.epoch, seats(seen, decision.wanted))
+        case Course.SUSPENDED:
+            return strangers(seen, 0, {})
+        case Course.ENDED:
+            return released(seen, settings, now)
+    return ()

@@ -1,0 +1,180 @@
+"""What failures mean: each is classified before it is counted. Pure.
+
+Evictions, lost nodes and orderly departures are nobody's fault. The user's rules come first, then what the agent says.
+Counted ones are held against recovery.maxFailures, which a newer checkpoint refills. A step that keeps crashing whoever
+takes it ends the job, after a save, before it has killed every worker in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trainingjob_api.contract.messages import Failure, FailureCause
+from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_api.spec.recovery import Rule
+from trainingjob_api.status import FailureRecord
+from trainingjob_operator.policy.replacement import Loss
+from trainingjob_operator.policy.wanted import Outcome, current_report
+from trainingjob_operator.reasons import Reason
+from trainingjob_operator.state import Observed, Pod
+
+FREE_REASONS = frozenset(
+    {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager"}
+)
+"""Words of Kubernetes for the end of a pod that is not the job's doing."""
+FREE_CAUSES = frozenset({FailureCause.LOST.value, FailureCause.SILENT.value})
+"""Seen from the other end of the connection; if something is behind it, the pod tells what."""
+CRASHES = frozenset({FailureCause.CRASH.value, FailureCause.SIGNAL.value})
+POISONOUS_CRASHES = 3
+POISONOUS_GENERATIONS = 2
+
+
+class Action(StrEnum):
+    """What is done about a failure; the words of recovery.rules."""
+
+    FAIL = "Fail"
+    COUNT = "Count"
+    IGNORE = "Ignore"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One failure, classified."""
+
+    action: Action
+    record: FailureRecord
+    reason: Reason = Reason.FAILED
+
+
+@dataclass(frozen=True)
+class Tally:
+    """All failures of the job, after this pass."""
+
+    failures: int = 0
+    """Those that count, since the newest checkpoint."""
+    reported: int = 0
+    """How many of the rendezvous' are accounted for."""
+    restarts: int = 0
+    """Workers and processes started again, in this pass."""
+    records: tuple[FailureRecord, ...] = ()
+    """What is new."""
+    outcome: Outcome | None = None
+    poisonous: str = ""
+    """Why the job must fail after a save."""
+
+
+def tally(seen: Observed, lost: Sequence[Loss]) -> Tally:
+    """Account for the lost workers of this pass and for what the rendezvous has newly reported."""
+    new = _new_reports(seen)
+    verdicts = [*(judge_process(seen, failure) for failure in new), *(judge_loss(seen, loss) for loss in lost)]
+    report = current_report(seen)
+    counted = _kept(seen) + sum(verdict.action is Action.COUNT for verdict in verdicts)
+    return Tally(
+        failures=counted,
+        reported=max(seen.job.status.reported_failures, report.failure_count if report is not None else 0),
+        restarts=len(lost) + sum(failure.cause not in FREE_CAUSES for failure in new),
+        records=tuple(verdict.record for verdict in verdicts),
+        outcome=_outcome(seen, verdicts, counted),
+        poisonous=poisonous(report.failures) if report is not None else "",
+    )
+
+
+def judge_process(seen: Observed, failure: Failure) -> Verdict:
+    """Classify the death of a training process, as its agent or the rendezvous saw it."""
+    text = f"{failure.cause}: {failure.message}" if failure.message else failure.cause
+    record = FailureRecord(worker=failure.member.worker, cause=failure.cause, message=text, step=failure.step)
+    if failure.cause in FREE_CAUSES:
+        return Verdict(Action.IGNORE, record)
+    ruled = _ruled(seen.job.spec.recovery.rules, failure.exit_code)
+    if ruled is not None:
+        return Verdict(ruled, record, Reason.RULE_MATCHED)
+    if failure.cause == FailureCause.USER_ERROR:
+        return Verdict(Action.FAIL, record, Reason.USER_ERROR)
+    if failure.cause == FailureCause.FENCED:
+        return Verdict(_fenced(seen), record, Reason.STORAGE_CLAIMED)
+    return Verdict(Action.COUNT, record)
+
+
+def judge_loss(seen: Observed, loss: Loss) -> Verdict:
+    """Classify the loss of a worker by what its pod left behind."""
+    pod = loss.pod
+    step = pod.termination.step if pod is not None and pod.termination is not None else None
+    code = _code(pod) if pod is not None and not loss.silent else None
+    cause = "Gone" if pod is None else "Silent" if loss.silent else pod.reason or f"Exit{code}"
+    record = FailureRecord(worker=loss.index, cause=cause, message=loss.why, step=step)
+    if pod is None or loss.silent or pod.deleting or pod.reason in FREE_REASONS:
+        return Verdict(Action.IGNORE, record)
+    ruled = _ruled(seen.job.spec.recovery.rules, code)
+    if ruled is not None:
+        return Verdict(ruled, record, Reason.RULE_MATCHED)
+    if code == ExitCode.USER_ERROR:
+        return Verdict(Action.FAIL, record, Reason.USER_ERROR)
+    if code == ExitCode.FENCED:
+        return Verdict(_fenced(seen), record, Reason.STORAGE_CLAIMED)
+    return Verdict(Action.IGNORE if code == ExitCode.REFUSED else Action.COUNT, record)
+
+
+def poisonous(failures: Sequence[Failure]) -> str:
+    """Why no more workers are to be fed to a step; "" if none is suspicious."""
+    crashes: dict[int, list[Failure]] = {}
+    for failure in failures:
+        if failure.cause in CRASHES and failure.step is not None:
+            crashes.setdefault(failure.step, []).append(failure)
+    for step, found in sorted(crashes.items()):
+        generations = {failure.generation for failure in found}
+        if len(found) >= POISONOUS_CRASHES and len(generations) >= POISONOUS_GENERATIONS:
+            last = found[-1].message or found[-1].cause
+            return f"step {step} crashed {len(found)} processes in {len(generations)} generations (the last: {last}); look at its samples"
+    return ""
+
+
+def _new_reports(seen: Observed) -> tuple[Failure, ...]:
+    report = current_report(seen)
+    if report is None:
+        return ()
+    count = max(0, report.failure_count - seen.job.status.reported_failures)
+    return report.failures[-count:] if count else ()
+
+
+def _kept(seen: Observed) -> int:
+    """Failures that still count: none from before a newer checkpoint."""
+    status, report = seen.job.status, current_report(seen)
+    newest = report.log.checkpoint if report is not None and report.log is not None else None
+    refilled = newest is not None and status.checkpoint is not None and newest > status.checkpoint
+    return 0 if refilled or (newest is not None and status.checkpoint is None) else status.failures
+
+
+def _outcome(seen: Observed, verdicts: Sequence[Verdict], counted: int) -> Outcome | None:
+    for verdict in verdicts:
+        if verdict.action is Action.FAIL:
+            return Outcome(False, verdict.reason, _line(verdict.record))
+    limit = seen.job.spec.recovery.max_failures
+    newest = next((verdict.record for verdict in reversed(verdicts) if verdict.action is Action.COUNT), None)
+    if counted > limit and newest is not None:
+        message = f"{counted} failures, more than recovery.maxFailures ({limit}); the last: {_line(newest)}"
+        return Outcome(False, Reason.TOO_MANY_FAILURES, message)
+    return None
+
+
+def _line(record: FailureRecord) -> str:
+    return f"worker {record.worker}: {record.message}"
+
+
+def _fenced(seen: Observed) -> Action:
+    """Before any attempt began, only another job's claim can be in the way; later, a worker of ours may be late."""
+    report = current_report(seen)
+    ours = report is not None and report.log is not None and report.log.attempt > 0
+    return Action.COUNT if ours or seen.job.status.opened_attempt > 0 else Action.FAIL
+
+
+def _ruled(rules: Sequence[Rule], code: int | None) -> Action | None:
+    if code is None:
+        return None
+    status = 128 - code if code < 0 else code
+    return next((Action(rule.action) for rule in rules if status in rule.exit_codes), None)
+
+
+def _code(pod: Pod) -> int | None:
+    return pod.termination.code if pod.termination is not None else pod.exit_code

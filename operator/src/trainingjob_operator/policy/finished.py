@@ -1,0 +1,43 @@
+"""Has the job ended, in success or by an earlier verdict? Pure.
+
+The log's `done` entry decides; an agent's last words repeat it, and either suffices. An end stays an end.
+"""
+
+from __future__ import annotations
+
+from trainingjob_operator.policy.wanted import Outcome, Wanted, current_report, pods_of
+from trainingjob_operator.reasons import Reason
+from trainingjob_operator.state import Observed
+
+
+def ended(seen: Observed) -> Outcome | None:
+    """The end that the status tells already."""
+    for kind in ("Complete", "Failed"):
+        condition = seen.job.status.condition(kind)
+        if condition is not None and condition.status == "True":
+            return Outcome(kind == "Complete", _reason(condition.reason, kind), condition.message)
+    return None
+
+
+def completed(seen: Observed, wanted: Wanted) -> Outcome | None:
+    """Success, if this attempt's log or one of its workers says so."""
+    report = current_report(seen)
+    if report is not None and report.log is not None and report.log.done and _is_ours(seen, report.log.attempt):
+        return _success()
+    if any(pod.termination is not None and pod.termination.done for pod in pods_of(seen, wanted).values()):
+        return _success()
+    return None
+
+
+def _is_ours(seen: Observed, logged: int) -> bool:
+    """A rollback revokes `done`, but only once its attempt is in the log."""
+    return seen.job.status.restore.kind != "Step" or logged >= seen.job.status.attempt
+
+
+def _success() -> Outcome:
+    return Outcome(True, Reason.SUCCEEDED, "the last step is done, and the model is in storage")
+
+
+def _reason(word: str, kind: str) -> Reason:
+    known = set(Reason)
+    return Reason(word) if word in known else (Reason.SUCCEEDED if kind == "Complete" else Reason.FAILED)

@@ -1,0 +1,61 @@
+"""Which workers are to be replaced, and why? Pure. Only on evidence, or after long silence; never because of slowness.
+
+Evidence: the pod has failed, has ended too early, is going, or is gone. Silence counts only while the rendezvous reports:
+without its word nobody is known to be silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainingjob_operator.policy.wanted import Wanted, current_report, pods_of, seats
+from trainingjob_operator.state import Observed, Pod, PodPhase
+
+GONE = "its pod is gone"
+DELETED = "its pod is being deleted"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A worker that needs another pod."""
+
+    index: int
+    why: str
+    """For a person."""
+    pod: Pod | None
+    """The lost one, if it is still to be seen."""
+    silent: bool = False
+
+
+def losses(seen: Observed, wanted: Wanted) -> tuple[Loss, ...]:
+    """The workers to replace, by index."""
+    pods = pods_of(seen, wanted)
+    found = (_loss(seen, wanted, index, pods.get(index)) for index in sorted(seats(seen, wanted)))
+    return tuple(loss for loss in found if loss is not None)
+
+
+def replaced(seen: Observed, wanted: Wanted, lost: tuple[Loss, ...]) -> Wanted:
+    """The lost workers under their next incarnation; of the others it is noted whose pods have been seen."""
+    again = {loss.index for loss in lost}
+    incarnations = {index: incarnation + (index in again) for index, incarnation in wanted.incarnations}
+    return wanted.with_workers(incarnations, (wanted.unseen - set(pods_of(seen, wanted))) | again)
+
+
+def _loss(seen: Observed, wanted: Wanted, index: int, pod: Pod | None) -> Loss | None:
+    if pod is None:
+        return None if index in wanted.unseen else Loss(index, GONE, None)
+    if pod.deleting:
+        return Loss(index, DELETED, pod)
+    if pod.over():
+        words = pod.termination.message if pod.termination is not None and pod.termination.message else pod.message or pod.reason
+        ending = "ended too early" if pod.phase is PodPhase.SUCCEEDED else f"failed with exit code {pod.exit_code}"
+        return Loss(index, f"it {ending}" + (f": {words}" if words else ""), pod)
+    silence = _silence(seen, pod)
+    limit = seen.job.spec.recovery.replace_after_seconds
+    return Loss(index, f"it has been silent for {silence:.0f} s", pod, silent=True) if silence >= limit else None
+
+
+def _silence(seen: Observed, pod: Pod) -> float:
+    if not seen.reporting or current_report(seen) is None or pod.phase is not PodPhase.RUNNING:
+        return 0.0
+    return seen.silent_seconds.get(pod.index, 0.0)

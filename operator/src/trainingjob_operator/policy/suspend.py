@@ -1,0 +1,52 @@
+"""From running to suspended and back; and every other end in order, such as the save before a failure. Pure.
+
+The request is in the status before the rendezvous is told. It ends when the rendezvous says that all have left, when no
+worker runs any more, or after a time limit: a broken store must not keep GPUs for ever. Once asked for it is carried
+through, even if the user has changed their mind: the job then starts again by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from trainingjob_api.status import StopRecord
+from trainingjob_operator.policy import rollback
+from trainingjob_operator.policy.wanted import Wanted, current_report, pods_of
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Observed
+
+SUSPEND = "Suspend"
+
+
+def request(seen: Observed, now: datetime) -> StopRecord:
+    """The stop that `suspend: true` asks for; its id is that of the manifest's generation."""
+    return StopRecord(request=f"suspend-{seen.job.metadata.generation}", time=now, reason=SUSPEND)
+
+
+def reached(seen: Observed, wanted: Wanted, stop: StopRecord, settings: Settings, now: datetime) -> bool:
+    """All have left, or need not be waited for."""
+    report = current_report(seen)
+    if report is not None and report.stopped == stop.request:
+        return True
+    pods = pods_of(seen, wanted)
+    return all(pod.over() for pod in pods.values()) or remaining(stop, settings, now) <= 0
+
+
+def remaining(stop: StopRecord, settings: Settings, now: datetime) -> float:
+    """Seconds until the time limit."""
+    return settings.suspend_timeout_seconds - (now - stop.time).total_seconds()
+
+
+def is_suspended(seen: Observed) -> bool:
+    """The status says that nothing of the job runs."""
+    condition = seen.job.status.condition("Suspended")
+    return condition is not None and condition.status == "True"
+
+
+def restarted(seen: Observed, wanted: Wanted) -> Wanted:
+    """A new life for a job of which nothing runs: every pod anew, and a new attempt from a checkpoint."""
+    fresh = replace(wanted, epoch=wanted.epoch + 1, rendezvous_seen=False, stop=None)
+    incarnations = {index: incarnation + (index not in wanted.unseen) for index, incarnation in wanted.incarnations}
+    point = rollback.revival(seen) or rollback.kept(seen, wanted)
+    return fresh.with_workers(incarnations, incarnations).with_attempt(seen, point)

@@ -1,0 +1,35 @@
+"""May this manifest be run at all? What the API server's own checks cannot see. Pure.
+
+An invalid manifest gets the condition Valid=False and nothing else, until somebody changes it.
+"""
+
+from __future__ import annotations
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Observed
+
+MAX_CONFIG_BYTES = 100 << 10
+"""Linux takes no environment variable of 128 KiB or more."""
+
+
+def problem(seen: Observed, settings: Settings) -> str:
+    """What is wrong with the manifest, naming the field and the fix; "" if nothing is."""
+    return seen.problem or _gpus(seen.job) or _length(seen.job, settings)
+
+
+def _gpus(job: TrainingJob) -> str:
+    workers, resources = job.spec.workers, job.spec.workers.template.resources
+    if workers.gpus and resources is not None:
+        for place, amounts in (("limits", resources.limits), ("requests", resources.requests)):
+            if workers.gpu_resource_name in (amounts or {}):
+                return f"spec.workers.template.resources.{place}: {workers.gpu_resource_name} is set by workers.gpus; remove one of them"
+    return ""
+
+
+def _length(job: TrainingJob, settings: Settings) -> str:
+    length = len(pin(job, settings).config.encode())
+    if length > MAX_CONFIG_BYTES:
+        return f"spec.training: it takes {length} bytes, over {MAX_CONFIG_BYTES}; move long parameters into the image or a volume"
+    return ""

@@ -1,0 +1,141 @@
+"""The words in which a job's story is told: reasons of conditions and events, and the events of a pass. Pure.
+
+Events are what is new in the next status, so each is told once, however often a pass is repeated.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from trainingjob_api.status import Status
+from trainingjob_operator.state import Event, EventType
+
+
+class Reason(StrEnum):
+    """Reasons, as users and their programs see them."""
+
+    CREATED = "Created"
+    STARTED = "Started"
+    WORKER_LOST = "WorkerLost"
+    WORKER_REPLACED = "WorkerReplaced"
+    RECOVERED = "Recovered"
+    CHECKPOINT_COMMITTED = "CheckpointCommitted"
+    CHECKPOINT_QUARANTINED = "CheckpointQuarantined"
+    ROLLED_BACK = "RolledBack"
+    ROLLBACK_REFUSED = "RollbackRefused"
+    NEW_ATTEMPT = "NewAttempt"
+    SCALED = "Scaled"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    RENDEZVOUS_REPLACED = "RendezvousReplaced"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    USER_ERROR = "UserError"
+    STORAGE_CLAIMED = "StorageClaimed"
+    RULE_MATCHED = "RuleMatched"
+    TOO_MANY_FAILURES = "TooManyFailures"
+    POISONOUS_STEP = "PoisonousStep"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    INVALID = "Invalid"
+    VALID = "Valid"
+    TRAINING = "Training"
+    NOT_TRAINING = "NotTraining"
+    CONNECTED = "Connected"
+    NO_STREAM = "NoStream"
+    NOT_SUSPENDED = "NotSuspended"
+
+
+def normal(reason: Reason, message: str) -> Event:
+    """An event of the good or expected kind."""
+    return Event(EventType.NORMAL, reason.value, message)
+
+
+def warning(reason: Reason, message: str) -> Event:
+    """An event that somebody may want to look into."""
+    return Event(EventType.WARNING, reason.value, message)
+
+
+def told(old: Status, new: Status) -> tuple[Event, ...]:
+    """What happened between two statuses, in the order of a story."""
+    return (*_invalid(old, new), *_losses(old, new), *_history(old, new), *_suspension(old, new), *_progress(old, new), *_end(old, new))
+
+
+def _became(old: Status, new: Status, kind: str, value: str = "True") -> bool:
+    before, after = old.condition(kind), new.condition(kind)
+    return after is not None and after.status == value and (before is None or before.status != value)
+
+
+def _message(status: Status, kind: str) -> str:
+    condition = status.condition(kind)
+    return condition.message if condition is not None else ""
+
+
+def _invalid(old: Status, new: Status) -> list[Event]:
+    before, after = _message(old, "Valid"), _message(new, "Valid")
+    return [warning(Reason.INVALID, after)] if _became(old, new, "Valid", "False") or (after and before != after) else []
+
+
+def _losses(old: Status, new: Status) -> list[Event]:
+    if old.attempt == 0 or new.restarts == old.restarts:
+        return []
+    known = set(old.last_failures)
+    events = [warning(Reason.WORKER_LOST, _line(record.worker, record.message)) for record in new.last_failures if record not in known]
+    before = {worker.index: worker.incarnation for worker in old.workers}
+    again = [worker for worker in new.workers if before.get(worker.index, worker.incarnation) < worker.incarnation]
+    if again and new.stop is None:
+        named = ", ".join(f"{worker.index} (incarnation {worker.incarnation})" for worker in again[:8])
+        events.append(normal(Reason.WORKER_REPLACED, f"another pod for worker {named}"))
+    return events
+
+
+def _line(worker: int | None, message: str) -> str:
+    return f"worker {worker}: {message}" if worker is not None else message
+
+
+def _history(old: Status, new: Status) -> list[Event]:
+    events = []
+    if old.attempt == 0 and new.attempt > 0:
+        events.append(normal(Reason.CREATED, f"{len(new.workers)} workers are asked for"))
+    elif new.attempt > old.attempt:
+        point = f"checkpoint {new.restore.step}" if new.restore.kind == "Step" else "the newest checkpoint"
+        events.append(normal(Reason.NEW_ATTEMPT, f"attempt {new.attempt} starts from {point}"))
+    if old.rendezvous.epoch and new.rendezvous.epoch > old.rendezvous.epoch and not _became(old, new, "Suspended", "False"):
+        events.append(warning(Reason.RENDEZVOUS_REPLACED, f"the rendezvous was lost; another one in epoch {new.rendezvous.epoch}"))
+    refused = new.condition("RolledBack")
+    if new.last_rollback_request != old.last_rollback_request and refused is not None:
+        tell = normal if refused.status == "True" else warning
+        events.append(tell(Reason.ROLLED_BACK if refused.status == "True" else Reason.ROLLBACK_REFUSED, refused.message))
+    return events
+
+
+def _suspension(old: Status, new: Status) -> list[Event]:
+    events = []
+    if new.stop is not None and old.stop is None:
+        events.append(normal(Reason.SUSPENDING, new.stop.message or "the job saves and gives its pods back"))
+    if _became(old, new, "Suspended"):
+        events.append(normal(Reason.SUSPENDED, _message(new, "Suspended")))
+    if old.condition("Suspended") is not None and _became(old, new, "Suspended", "False"):
+        events.append(normal(Reason.RESUMED, f"attempt {new.attempt} starts"))
+    return events
+
+
+def _progress(old: Status, new: Status) -> list[Event]:
+    events = []
+    if _became(old, new, "Ready"):
+        first = old.opened_attempt == 0 or old.condition("Ready") is None
+        events.append(normal(Reason.STARTED if first else Reason.RECOVERED, _message(new, "Ready")))
+    gone = sorted(set(new.quarantined) - set(old.quarantined))
+    events += [warning(Reason.CHECKPOINT_QUARANTINED, f"checkpoint {step} is damaged and is not used") for step in gone]
+    if new.checkpoint is not None and (old.checkpoint is None or new.checkpoint > old.checkpoint):
+        events.append(normal(Reason.CHECKPOINT_COMMITTED, f"checkpoint {new.checkpoint} is in storage"))
+    return events
+
+
+def _end(old: Status, new: Status) -> list[Event]:
+    if _became(old, new, "Complete"):
+        return [normal(Reason.SUCCEEDED, _message(new, "Complete"))]
+    condition = new.condition("Failed")
+    if condition is not None and _became(old, new, "Failed"):
+        return [Event(EventType.WARNING, condition.reason or Reason.FAILED.value, condition.message)]
+    return []

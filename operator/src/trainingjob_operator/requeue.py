@@ -1,0 +1,29 @@
+"""When is a job to be looked at again, if nothing happens before? Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from trainingjob_operator.children import retention
+from trainingjob_operator.ledger import Ledger
+from trainingjob_operator.policy import Course, Decision, deadline, suspend
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Observed
+
+SHORTEST_SECONDS = 0.05
+
+
+def next_look(seen: Observed, decision: Decision, settings: Settings, ledger: Ledger, now: datetime) -> float | None:
+    """Seconds until the next pass; None: only when something happens."""
+    times: tuple[float | None, ...] = ()
+    match decision.course:
+        case Course.RUNNING:
+            silence = seen.job.spec.recovery.replace_after_seconds - max(seen.silent_seconds.values(), default=0.0)
+            times = (settings.progress_seconds, deadline.remaining(seen, ledger), silence)
+        case Course.STOPPING if decision.wanted.stop is not None:
+            left = suspend.remaining(decision.wanted.stop, settings, now)
+            times = (settings.progress_seconds, deadline.remaining(seen, ledger), left)
+        case Course.ENDED:
+            times = retention.waits(seen, settings, now)
+    due = [time for time in times if time is not None]
+    return max(SHORTEST_SECONDS, min(due)) if due else None

@@ -1,0 +1,148 @@
+"""What the operator sees and what it decides, as frozen values. Pure: no clock, no randomness, no I/O.
+
+    observe (effect) -> Observed -> plan (pure) -> Plan -> act (effect)
+
+Kubernetes objects are plain dicts (`Manifest`). The two backends of the cluster port, Kubernetes and local processes, make the same
+`Observed` and act on the same `Plan`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from trainingjob_api.contract.intent import Intent, Report
+from trainingjob_api.contract.runtime import Termination
+from trainingjob_api.resource import TrainingJob
+from trainingjob_api.status import Status
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as the API server takes it."""
+
+
+@dataclass(frozen=True)
+class JobKey:
+    """Names a job."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """namespace/name."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Role(StrEnum):
+    """What a pod of a job is, its label batch.trainingjob.dev/role."""
+
+    RENDEZVOUS = "rendezvous"
+    WORKER = "worker"
+
+
+class PodPhase(StrEnum):
+    """Kubernetes' own words."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of the job, as far as decisions need it."""
+
+    name: str
+    role: Role
+    phase: PodPhase
+    index: int = 0
+    """The worker's index; 0 for the rendezvous."""
+    incarnation: int = 0
+    """Of a worker; for the rendezvous: its epoch."""
+    deleting: bool = False
+    termination: Termination | None = None
+    """The agent's last words."""
+    exit_code: int | None = None
+    reason: str = ""
+    """Why it is not running: ImagePullBackOff, Unschedulable, Evicted, OOMKilled, NodeLost …"""
+    message: str = ""
+
+    def over(self) -> bool:
+        """It will not run (again)."""
+        return self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything a pass looks at."""
+
+    job: TrainingJob
+    pods: tuple[Pod, ...] = ()
+    objects: frozenset[tuple[str, str]] = frozenset()
+    """(kind, name) of the job's other children that exist: Secret, Service, NetworkPolicy, ControllerRevision."""
+    rendezvous_address: str | None = None
+    """host:port at which agents reach the rendezvous, known once its Service exists."""
+    report: Report | None = None
+    """The newest one of the present epoch's rendezvous."""
+    reporting: bool = False
+    """The stream to the rendezvous stands."""
+    silent_seconds: dict[int, float] = field(default_factory=dict)
+    """Worker index -> how long the rendezvous has been without it, while its pod is said to run."""
+    problem: str = ""
+    """The manifest cannot be read, and why; `job.spec` is then a stand-in that nothing may be concluded from."""
+
+
+class EventType(StrEnum):
+    """Kubernetes' own words."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the job's story, for `kubectl describe` and the terminal."""
+
+    type: EventType
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A child to delete."""
+
+    kind: str
+    name: str
+    grace_seconds: int | None = None
+    """None: the pod's own; 0: force."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one pass does, in this order: status (if it differs), then creations, deletions, intent, events.
+
+    A pass whose status changes what is *wanted* (attempt, epoch, incarnations) does nothing else and asks to run again at once:
+    intent is written before its effect, and a crash after any line is mended by the next pass.
+    """
+
+    status: Status
+    create: tuple[Manifest, ...] = ()
+    """What is to exist: pods and Secrets by POST, the rest applied (a Service that is there already may change)."""
+    delete: tuple[Deletion, ...] = ()
+    intent: Intent | None = None
+    """What the rendezvous is to be told; None: nothing runs."""
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = None
+    """Seconds until the next pass, if nothing happens before."""
+
+
+class Cluster(Protocol):
+    """The port to whatever holds the jobs: an API server, or a folder and local processes. The only place with effects."""
+
+    async def observe(self, key: JobKey) -> Observed | None:
+        """What there is now; None if the job is gone."""
+
+    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Carry the plan out, in the order that Plan names. Raises on failure; the next pass looks again."""

@@ -1,0 +1,1 @@
+"""What the operator says of a job: phase, conditions, figures, ledger. Pure; it decides nothing."""

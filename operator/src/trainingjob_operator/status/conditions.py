@@ -1,0 +1,89 @@
+"""The conditions of a job: what programs read of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from trainingjob_api.status import Condition
+from trainingjob_operator.policy import Course, Decision, rollback, suspend
+from trainingjob_operator.reasons import Reason
+from trainingjob_operator.state import Observed
+
+Claim = tuple[str, bool, Reason, str]
+"""Type, value, reason, message."""
+
+
+def conditions(seen: Observed, decision: Decision, *, ready: bool, working: str, now: datetime) -> tuple[Condition, ...]:
+    """All conditions; the transition time moves only where the value changes. `working` says who trains, for a person."""
+    return tuple(_condition(seen, claim, now) for claim in _claims(seen, decision, ready, working))
+
+
+def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> Iterator[Claim]:
+    if decision.course is Course.INVALID:
+        yield from _kept(seen)
+        yield "Valid", False, Reason.INVALID, decision.problem
+        return
+    yield from _ends(decision)
+    if decision.course is Course.SUSPENDED:
+        yield "Suspended", True, Reason.SUSPENDED, _suspended(seen)
+    else:
+        asked = decision.course is Course.STOPPING
+        yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
+    yield "Ready", ready, Reason.TRAINING if ready else Reason.NOT_TRAINING, working
+    streaming = seen.reporting and decision.course in (Course.RUNNING, Course.STOPPING)
+    yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
+    yield "Valid", True, Reason.VALID, ""
+    yield from _rolled_back(seen)
+
+
+def _ends(decision: Decision) -> Iterator[Claim]:
+    outcome = decision.outcome
+    for kind, complete in (("Complete", True), ("Failed", False)):
+        if outcome is not None and outcome.complete is complete:
+            yield kind, True, outcome.reason, outcome.message
+        else:
+            yield kind, False, Reason.STARTED if outcome is None else outcome.reason, ""
+
+
+def _suspended(seen: Observed) -> str:
+    stop, status = seen.job.status.stop, seen.job.status
+    if suspend.is_suspended(seen):
+        condition = status.condition("Suspended")
+        return condition.message if condition is not None else ""
+    if stop is None:
+        return "suspended before anything was made"
+    return "the pods are given back" + (f"; checkpoint {status.checkpoint} is in storage" if status.checkpoint is not None else "")
+
+
+def _rolled_back(seen: Observed) -> Iterator[Claim]:
+    before = seen.job.status.condition("RolledBack")
+    refusal, done = rollback.refusal(seen), rollback.done(seen)
+    if refusal:
+        yield "RolledBack", False, Reason.ROLLBACK_REFUSED, refusal
+    elif done is not None and done != seen.job.status.last_rollback_request:
+        step = seen.job.status.restore.step
+        yield "RolledBack", True, Reason.ROLLED_BACK, f"request {done}: training went on from checkpoint {step}"
+    elif before is not None:
+        yield "RolledBack", before.status == "True", Reason(before.reason), before.message
+
+
+def _kept(seen: Observed) -> Iterator[Claim]:
+    known = set(Reason)
+    for condition in seen.job.status.conditions:
+        if condition.type != "Valid" and condition.reason in known:
+            yield condition.type, condition.status == "True", Reason(condition.reason), condition.message
+
+
+def _condition(seen: Observed, claim: Claim, now: datetime) -> Condition:
+    kind, value, reason, message = claim
+    before = seen.job.status.condition(kind)
+    word = str(value)
+    return Condition(
+        type=kind,
+        status=word,
+        reason=reason.value,
+        message=message,
+        last_transition_time=before.last_transition_time if before is not None and before.status == word else now,
+        observed_generation=seen.job.metadata.generation,
+    )

@@ -1,0 +1,195 @@
+"""The status that follows from what was seen and decided. Pure.
+
+What changes what is wanted is written at once. Figures (step, loss, goodput …) alone are written at most every
+`progress_seconds`: an API server with a thousand jobs must not drown in them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from trainingjob_api.contract.intent import Report
+from trainingjob_api.contract.messages import Phase as MemberPhase
+from trainingjob_api.status import Display, FailureRecord, RendezvousRecord, Status, StepMark
+from trainingjob_operator import ledger as goodput_ledger
+from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.ledger import Ledger, Row
+from trainingjob_operator.policy import Course, Decision, attempts, rollback
+from trainingjob_operator.policy.wanted import current_report
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Observed
+from trainingjob_operator.status.conditions import conditions
+from trainingjob_operator.status.phase import JobPhase, is_training, phase
+
+_FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
+_SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
+"""Of those, what is no reason to write by itself."""
+_ROWS = {
+    JobPhase.RUNNING: Row.TRAINING,
+    JobPhase.RECOVERING: Row.RECOVERING,
+    JobPhase.ROLLING_BACK: Row.RECOVERING,
+    JobPhase.SUSPENDING: Row.STOPPING,
+    JobPhase.SUSPENDED: Row.SUSPENDED,
+    JobPhase.SUCCEEDED: Row.FINISHED,
+    JobPhase.FAILED: Row.FINISHED,
+}
+_AT_REST = (Course.SUSPENDED, Course.ENDED, Course.INVALID)
+
+
+def ledger_now(seen: Observed, now: datetime) -> dict[str, float]:
+    """The ledger, filled in up to now: the time since its mark belongs to what the status said."""
+    status = seen.job.status
+    created = seen.job.metadata.creation_timestamp or now
+    row = next((row for word, row in _ROWS.items() if word == status.phase), Row.STARTING)
+    return goodput_ledger.advance(status.ledger, status.ledger_mark or created, now, row)
+
+
+def next_status(seen: Observed, decision: Decision, settings: Settings, ledger: Ledger, now: datetime) -> Status:
+    """The status after this pass; the old one itself if there is nothing to write."""
+    old = seen.job.status
+    if decision.course is Course.IGNORED:
+        return old
+    fresh = _replace(old, _fields(seen, decision, settings, ledger, now))
+    if _without(fresh, _FIGURES) != _without(old, _FIGURES):
+        return fresh
+    if decision.course in _AT_REST or _without(fresh, _SILENT_FIGURES) == _without(old, _SILENT_FIGURES):
+        return old
+    waited = (now - old.ledger_mark).total_seconds() if old.ledger_mark is not None else settings.progress_seconds
+    return fresh if not 0 <= waited < settings.progress_seconds else old
+
+
+def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledger, now: datetime) -> dict[str, Any]:
+    old, report = seen.job.status, current_report(seen)
+    reached, name = phase(seen, decision), seen.job.metadata
+    if decision.course is Course.INVALID:
+        claims = conditions(seen, decision, ready=False, working="", now=now)
+        return {"phase": reached, "message": decision.problem, "conditions": claims, "observed_generation": name.generation}
+    ready, workers = _ready(seen, decision, report)
+    working = f"{workers} of {seen.job.spec.workers.replicas} workers train" if ready else "no step is taken"
+    pinned = pin(seen.job, settings, anew=decision.anew) if decision.wanted.attempt else None
+    return (
+        _intent(seen, decision)
+        | _accounts(seen, decision, now)
+        | _figures(seen, report, ledger, now)
+        | _history(seen, decision, report, ledger)
+        | {
+            "phase": reached,
+            "message": _message(seen, decision, report),
+            "conditions": conditions(seen, decision, ready=ready, working=working, now=now),
+            "observed_generation": name.generation,
+            "image": pinned.image if pinned else "",
+            "build": pinned.build if pinned else "",
+            "ready_workers": workers,
+            "wanted_workers": seen.job.spec.workers.replicas,
+            "start_time": old.start_time or (now if decision.course is Course.RUNNING else None),
+            "completion_time": (old.completion_time or now) if decision.course is Course.ENDED else None,
+        }
+    ) | _display(seen, report, workers)
+
+
+def _intent(seen: Observed, decision: Decision) -> dict[str, Any]:
+    wanted = decision.wanted
+    return {
+        "attempt": wanted.attempt,
+        "restore": wanted.restore,
+        "rendezvous": RendezvousRecord(epoch=wanted.epoch, seen=wanted.rendezvous_seen),
+        "workers": wanted.records(),
+        "unseen": tuple(sorted(wanted.unseen)),
+        "stop": wanted.stop,
+        "last_rollback_request": rollback.done(seen),
+    }
+
+
+def _accounts(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
+    old, tally = seen.job.status, decision.tally
+    records = tuple(FailureRecord(**(dict(record) | {"time": now})) for record in tally.records)
+    return {
+        "failures": tally.failures,
+        "reported_failures": tally.reported if decision.wanted.epoch == old.rendezvous.epoch else 0,
+        "restarts": old.restarts + tally.restarts,
+        "last_failures": (*old.last_failures, *records)[-5:],
+    }
+
+
+def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetime) -> dict[str, Any]:
+    old = seen.job.status
+    fields: dict[str, Any] = {"ledger": ledger, "ledger_mark": max(now, old.ledger_mark or now), "goodput": goodput_ledger.goodput(ledger)}
+    if report is None:
+        return fields
+    if report.step is not None:
+        fields |= {"step": report.step, "loss": report.loss, "samples_per_second": report.samples_per_second}
+    if report.log is not None:
+        log = report.log
+        fields |= {"checkpoint": log.checkpoint, "checkpoints": log.checkpoints, "quarantined": log.quarantined}
+        fields["model"] = log.exported or old.model
+    result = report.log.result if report.log is not None and report.log.done else {}
+    return fields | {"total_steps": report.total_steps or old.total_steps, "metrics": result or report.metrics or old.metrics}
+
+
+def _history(seen: Observed, decision: Decision, report: Report | None, ledger: Ledger) -> dict[str, Any]:
+    """The attempt that has begun, and what the ledger and its marks are after that and after a new checkpoint."""
+    old = seen.job.status
+    marks: tuple[StepMark, ...] = old.step_marks
+    newest = report.log.checkpoint if report is not None and report.log is not None else None
+    begun = decision.wanted.attempt == old.attempt > old.opened_attempt and attempts.opened(seen)
+    if begun:
+        ledger, marks = goodput_ledger.lose(ledger, marks, _restored(seen, report))
+    elif newest is not None and newest > (old.checkpoint if old.checkpoint is not None else -1):
+        marks = goodput_ledger.marked(ledger, marks, newest)
+    fields: dict[str, Any] = {"step_marks": marks, "opened_attempt": old.attempt if begun else old.opened_attempt}
+    return fields | ({"ledger": ledger, "goodput": goodput_ledger.goodput(ledger)} if begun else {})
+
+
+def _restored(seen: Observed, report: Report | None) -> int:
+    """The step that the attempt which has just begun starts from."""
+    status = seen.job.status
+    if report is not None and report.log is not None and report.log.opened_attempt == status.attempt:
+        return report.log.restored_step or 0
+    return (status.restore.step if status.restore.kind == "Step" else status.checkpoint) or 0
+
+
+def _ready(seen: Observed, decision: Decision, report: Report | None) -> tuple[bool, int]:
+    """Are steps being taken, and by how many workers? Without a report: as it was."""
+    if decision.course not in (Course.RUNNING, Course.STOPPING) or decision.anew:
+        return False, 0
+    training = is_training(seen, decision)
+    if report is None:
+        return training, seen.job.status.ready_workers if training else 0
+    running = {phase.value for phase in MemberPhase if phase.running()}
+    return training, len({member.worker for member in report.members if member.phase in running}) if training else 0
+
+
+def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
+    if decision.outcome is not None:
+        return decision.outcome.message
+    if decision.course is Course.STOPPING and decision.wanted.stop is not None:
+        return decision.wanted.stop.message or "saving, then the pods are given back"
+    if decision.course is Course.SUSPENDED:
+        return "set suspend: false to go on"
+    waiting = next((pod for pod in seen.pods if pod.reason and not pod.over()), None)
+    if waiting is not None:
+        return f"{waiting.name}: {waiting.reason}" + (f": {waiting.message}" if waiting.message else "")
+    return report.reason if report is not None else ""
+
+
+def _display(seen: Observed, report: Report | None, workers: int) -> dict[str, Any]:
+    old = seen.job.status
+    step = report.step if report is not None and report.step is not None else old.step
+    total = (report.total_steps if report is not None else 0) or old.total_steps
+    shown = Display(
+        workers=f"{workers}/{seen.job.spec.workers.replicas}",
+        step="" if step is None else f"{step}/{total}" if total else str(step),
+        progress=f"{min(100, 100 * step // total)}%" if step is not None and total else "",
+    )
+    return {"display": shown}
+
+
+def _replace(old: Status, fields: dict[str, Any]) -> Status:
+    """Not model_copy: that would skip the bounds."""
+    return Status(**(dict(old) | fields))
+
+
+def _without(status: Status, names: tuple[str, ...]) -> dict[str, Any]:
+    fields = {name: value for name, value in dict(status).items() if name not in names}
+    return fields | ({"workers shown": status.display.workers} if "display" in names else {})

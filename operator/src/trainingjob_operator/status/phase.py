@@ -1,0 +1,64 @@
+"""The job's phase: one word for a person. Pure. Programs read the conditions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from trainingjob_operator.policy import Course, Decision
+from trainingjob_operator.policy.wanted import current_report
+from trainingjob_operator.state import Observed, PodPhase, Role
+
+
+class JobPhase(StrEnum):
+    """What the job does."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RECOVERING = "Recovering"
+    ROLLING_BACK = "RollingBack"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+def phase(seen: Observed, decision: Decision) -> str:
+    """The phase after this pass."""
+    match decision.course:
+        case Course.ENDED:
+            return JobPhase.SUCCEEDED if decision.outcome is not None and decision.outcome.complete else JobPhase.FAILED
+        case Course.SUSPENDED:
+            return JobPhase.SUSPENDED
+        case Course.STOPPING:
+            return JobPhase.SUSPENDING
+        case Course.RUNNING:
+            return _running(seen, decision)
+    return seen.job.status.phase or JobPhase.PENDING
+
+
+def is_training(seen: Observed, decision: Decision) -> bool:
+    """Steps of the wanted attempt are being taken. Without a report: if they were, and a worker still runs."""
+    status, report = seen.job.status, current_report(seen)
+    if decision.anew or decision.wanted.attempt != status.attempt:
+        return False
+    if report is None:
+        return status.phase == JobPhase.RUNNING and _any_worker(seen)
+    generation = report.generation
+    ours = generation is not None and generation.attempt == status.attempt
+    return ours and report.stage == "Running" and report.step is not None and report.world > 0
+
+
+def _running(seen: Observed, decision: Decision) -> JobPhase:
+    if is_training(seen, decision):
+        return JobPhase.RUNNING
+    wanted, status = decision.wanted, seen.job.status
+    if wanted.restore.kind == "Step" and status.opened_attempt < wanted.attempt:
+        return JobPhase.ROLLING_BACK
+    if status.opened_attempt > 0:
+        return JobPhase.RECOVERING
+    return JobPhase.STARTING if _any_worker(seen) else JobPhase.PENDING
+
+
+def _any_worker(seen: Observed) -> bool:
+    return any(pod.role is Role.WORKER and pod.phase is PodPhase.RUNNING for pod in seen.pods)

@@ -1,0 +1,36 @@
+"""The failures this rendezvous has seen: the newest ones, and how many. Each life of a process fails once. No clock, no network."""
+
+from __future__ import annotations
+
+from trainingjob_api.contract.messages import Failure, FailureCause, MemberId
+
+KEPT = 20
+"""Failures in a report."""
+REMEMBERED = 4096
+"""Lives that are not counted twice: a report is sent again with every connection."""
+GUESSES = (FailureCause.LOST, FailureCause.SILENT)
+"""What is only inferred from a connection; what is seen of the process itself is better."""
+
+
+class Failures:
+    """Failures by the life that failed, oldest first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._by_member: dict[MemberId, Failure] = {}
+
+    def add(self, failure: Failure) -> bool:
+        """Record a failure; returns False if this life's failure was known, or better known."""
+        known = self._by_member.get(failure.member)
+        if known is not None and (known.cause not in GUESSES or failure.cause in GUESSES):
+            return False
+        if known is None:
+            self.count += 1
+        self._by_member[failure.member] = failure.model_copy(update={"message": failure.message[:1024], "cause": failure.cause[:64]})
+        while len(self._by_member) > REMEMBERED:
+            del self._by_member[next(iter(self._by_member))]
+        return True
+
+    def newest(self) -> tuple[Failure, ...]:
+        """The newest failures, oldest first."""
+        return tuple(list(self._by_member.values())[-KEPT:])

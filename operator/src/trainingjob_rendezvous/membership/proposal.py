@@ -1,0 +1,121 @@
+"""The next generation, while none is formed or runs: who, from which state, what for, or what it waits for. Pure and total."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from trainingjob_api.contract.intent import Intent
+from trainingjob_api.contract.messages import Generation, GenerationId, Restore, Source, State, Stop
+from trainingjob_rendezvous.membership.history import Action, Decision, History
+from trainingjob_rendezvous.membership.members import Member, by_id
+from trainingjob_rendezvous.membership.seats import (
+    Seating,
+    as_seats,
+    needed_workers,
+    ready_times,
+    seat,
+    slots,
+    wanted,
+    with_holder,
+)
+from trainingjob_rendezvous.membership.source import lone_holder, newest, peer_source, usable, without_stale
+
+SAVE_AGAIN_SECONDS = 10.0
+"""How long the commit of a save is awaited before its members are asked to save again."""
+
+
+def propose(now: float, members: Sequence[Member], intent: Intent, history: History) -> Decision:
+    """What to do while no generation is formed or runs. See `quorum` for the arguments."""
+    busy = [member.id.label() for member in members if history.generation and member.within(history.generation.id)]
+    if busy:
+        return Decision(reason=f"waiting until {', '.join(busy)} has left the last generation")
+    attempt = max(intent.attempt, history.attempt)
+    idle = without_stale((member for member in members if member.idle()), history.floor(attempt), history.line_of(attempt))
+    state = newest(idle, attempt)
+    if state is None and history.opened(attempt) and now < history.since + history.patience:
+        return Decision(reason="waiting for lost agents to come back with their state", wake_at=history.since + history.patience)
+    if intent.stop is not None:
+        return _stop(now, idle, intent.stop, history, state)
+    incumbents = {seat.member: seat.slot for seat in history.generation.seats} if history.generation else {}
+    seating = seat((member for member in idle if wanted(member, intent)), intent, incumbents)
+    holder = lone_holder(_ranks(seating), idle, attempt)
+    if holder is not None:
+        seating = with_holder(seating, holder, intent)
+    ready = ready_times(seating, intent)
+    if state is None and history.opened(attempt):
+        return Decision(reason=f"nobody holds the state of attempt {attempt} any more", state_lost=True)
+    if len(ready) < needed_workers(intent):
+        return _hold(now, idle, intent, history, state, len(ready))
+    return _train(now, seating, ready, attempt, intent, history)
+
+
+def _stop(now: float, idle: Sequence[Member], stop: Stop, history: History, state: State | None) -> Decision:
+    if stop.save and state is not None and _unsaved(state, history):
+        return _save(now, idle, state, history, "save before the stop")
+    return Decision(done=True, stopped=True, reason="the job has stopped")
+
+
+def _hold(now: float, idle: Sequence[Member], intent: Intent, history: History, state: State | None, ready: int) -> Decision:
+    """Too few workers: what is in memory is saved once, and stays there."""
+    if state is not None and _unsaved(state, history):
+        return _save(now, idle, state, history, "save while too few workers are ready")
+    return Decision(reason=f"{ready} of at least {needed_workers(intent)} workers are ready")
+
+
+def _train(now: float, seating: Seating, ready: Sequence[float], attempt: int, intent: Intent, history: History) -> Decision:
+    seated = _ranks(seating)
+    source = peer_source(seated, attempt)
+    restore = Restore()
+    if source is None:
+        if intent.attempt < attempt:
+            return Decision(reason=f"attempt {attempt} is known to have begun: waiting for the operator's word on it")
+        source, restore = Source(kind="Storage"), intent.restore
+    first = history.generation is None or history.generation.id.attempt < attempt
+    missing = [slot for slot in slots(intent) if slot not in seating]
+    full_at = ready[needed_workers(intent) - 1] + history.join_window
+    if first and source.kind == "Storage" and missing and now < full_at:
+        return Decision(reason=f"{len(missing)} of {len(slots(intent))} members are missing", wake_at=full_at)
+    reason = f"{len(seated)} of {len(slots(intent))} members are ready"
+    return _make(attempt, seating, source, restore, "Train", reason, history)
+
+
+def _save(now: float, idle: Sequence[Member], state: State, history: History, reason: str) -> Decision:
+    """A generation of those that hold the newest state, leaving ones too, to bring it into storage."""
+    holders = [member for member in idle if usable(member, state.attempt) == state]
+    last = history.generation
+    if last is not None and last.purpose == "Save" and last.source.state == state:
+        again_at = history.since + SAVE_AGAIN_SECONDS
+        if now < again_at and all(seat.member in by_id(idle) for seat in last.seats):
+            return Decision(reason=f"waiting for the commit of step {state.step}", wake_at=again_at)
+    seating = dict(enumerate(holders))
+    return _make(state.attempt, seating, Source(kind="Peer", rank=0, state=state), Restore(), "Save", reason, history)
+
+
+def _make(
+    attempt: int,
+    seating: Seating,
+    source: Source,
+    restore: Restore,
+    purpose: Literal["Train", "Save"],
+    reason: str,
+    history: History,
+) -> Decision:
+    generation = Generation(
+        id=GenerationId(attempt, history.epoch, history.n + 1),
+        seats=as_seats(seating),
+        source=source,
+        restore=restore,
+        purpose=purpose,
+        reason=reason,
+    )
+    return Decision(Action.PROPOSE, reason, generation)
+
+
+def _unsaved(state: State, history: History) -> bool:
+    durable = history.durable(state.attempt)
+    return durable is None or state.step > durable
+
+
+def _ranks(seating: Seating) -> list[Member]:
+    return [seating[slot] for slot in sorted(seating)]

@@ -1,0 +1,126 @@
+"""The operator's invariants over whatever histories hypothesis can think of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from operator_builders import SETTINGS
+from operator_world import World
+from trainingjob_operator.plan import plan
+from trainingjob_operator.state import PodPhase, Role
+
+TERMINAL = ("Succeeded", "Failed")
+
+
+class OperatorHistories(RuleBasedStateMachine):
+    """Pods start, fail, vanish and fall silent; reports come or do not; the operator dies between any two actions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.requests = 0
+
+    @rule(killed_after=st.none() | st.integers(0, 8))
+    def operate(self, killed_after: int | None) -> None:
+        self.world.operate(killed_after)
+
+    @rule(steps=st.integers(1, 4))
+    def go_on(self, steps: int) -> None:
+        for _ in range(steps):
+            self.world.start_pods()
+            self.world.operate()
+            self.world.train()
+            self.world.deliver()
+            self.world.pass_time(1.0)
+
+    @rule()
+    def start_pods(self) -> None:
+        self.world.start_pods()
+
+    @rule()
+    def train(self) -> None:
+        self.world.train()
+
+    @rule()
+    def deliver(self) -> None:
+        self.world.deliver()
+
+    @rule(seconds=st.sampled_from([0.1, 3.0, 11.0, 31.0, 130.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule()
+    def end_deleting(self) -> None:
+        self.world.end_deleting()
+
+    @precondition(lambda self: self.world.pods)
+    @rule(data=st.data(), fault=st.sampled_from(["fail", "vanish", "evict", "silence", "crash_process"]), code=st.sampled_from([1, 0, 65, 137]))
+    def break_pod(self, data: st.DataObject, fault: str, code: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.world.pods)))
+        arguments: tuple[Any, ...] = (name, code) if fault == "fail" else (name,)
+        getattr(self.world, fault)(*arguments)
+
+    @rule()
+    def lose_stream(self) -> None:
+        self.world.reporting = False
+
+    @rule()
+    def forget_report(self) -> None:
+        self.world.report, self.world.reporting = None, False
+
+    @rule(suspend=st.booleans())
+    def suspend(self, suspend: bool) -> None:
+        self.world.edit(suspend=suspend)
+
+    @rule(step=st.sampled_from([5, 10, 15, 7]))
+    def roll_back(self, step: int) -> None:
+        self.requests += 1
+        self.world.edit(rollback={"toStep": step, "request": f"request-{self.requests}"})
+
+    @rule(replicas=st.integers(2, 5))
+    def scale(self, replicas: int) -> None:
+        self.world.edit(workers={"replicas": replicas, "minReplicas": 2})
+
+    @invariant()
+    def a_second_look_finds_nothing_new(self) -> None:
+        """plan(observed after plan) = nothing to do, once what it did has come to be, and nothing else has happened."""
+        first = plan(self.world.observe(), SETTINGS, self.world.now)
+        assert first == plan(self.world.observe(), SETTINGS, self.world.now)
+
+    def teardown(self) -> None:
+        world = self.world
+        world.speak()
+        world.edit(suspend=False)
+        for _ in range(120):
+            world.end_deleting()
+            world.start_pods()
+            world.train()
+            world.deliver()
+            world.pass_time(1.0)
+            world.operate()
+            if world.status.phase in TERMINAL:
+                break
+        assert world.status.phase in TERMINAL, world.status
+        self._settles()
+
+    def _settles(self) -> None:
+        world = self.world
+        for _ in range(10):
+            world.pass_time(30.0)
+            world.operate()
+            world.end_deleting()
+        seen = world.observe()
+        last = plan(seen, SETTINGS, world.now)
+        assert last.status == seen.job.status
+        assert (last.create, last.delete, last.intent, last.events, last.requeue_after) == ((), (), None, (), None)
+        assert not [pod for pod in world.pods.values() if pod.role is Role.RENDEZVOUS or pod.phase is PodPhase.RUNNING]
+
+
+OperatorHistories.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+TestOperatorHistories = OperatorHistories.TestCase

@@ -1,0 +1,100 @@
+"""The arena and the stamp page."""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainingjob_agent.arena import ArenaOwner, SharedFiles
+from trainingjob_agent.stamp import PHASES, StampPage, StampWriter
+from trainingjob_api.contract.messages import GenerationId, Phase
+
+
+def test_what_is_written_through_the_path_is_what_is_uploaded() -> None:
+    owner = ArenaOwner("test")
+    lease = owner.lease(5000, 2)
+    descriptor = os.open(lease.arena.path, os.O_RDWR)
+    with mmap.mmap(descriptor, os.fstat(descriptor).st_size) as memory:
+        memory[lease.arena.offsets[1] : lease.arena.offsets[1] + 3] = b"abc"
+    os.close(descriptor)
+    assert bytes(lease.view(1, 3)) == b"abc"
+    owner.close()
+
+
+def test_buffers_are_lent_again_and_keep_their_pages() -> None:
+    owner = ArenaOwner("test")
+    first = owner.lease(5000, 2)
+    assert owner.lease(4000, 2).arena.offsets == first.arena.offsets
+    owner.close()
+
+
+def test_a_larger_arena_replaces_a_smaller_one_whose_upload_goes_on() -> None:
+    owner = ArenaOwner("test")
+    small = owner.lease(100, 1)
+    with small.held(0), small.view(0, 100) as view:
+        large = owner.lease(mmap.PAGESIZE + 1, 1)
+        assert large.arena.path != small.arena.path
+        assert bytes(view) == bytes(100)
+    owner.close()
+
+
+@given(held=st.sets(st.integers(0, 3)), count=st.integers(1, 5))
+def test_a_buffer_under_upload_is_never_lent(held: set[int], count: int) -> None:
+    owner = ArenaOwner("test")
+    old = owner.lease(1, 4)
+    for buffer in held:
+        old.buffers[buffer].uploads += 1
+    new = owner.lease(1, count)
+    assert not {old.arena.offsets[buffer] for buffer in held} & set(new.arena.offsets)
+    assert len(set(new.arena.offsets)) == count
+    for buffer in held:
+        old.buffers[buffer].uploads -= 1
+    owner.close()
+
+
+@pytest.mark.parametrize(("buffer", "length"), [(2, 1), (-1, 1), (0, 0), (0, mmap.PAGESIZE + 1)])
+def test_a_snapshot_outside_the_arena_is_refused(buffer: int, length: int) -> None:
+    owner = ArenaOwner("test")
+    lease = owner.lease(100, 2)
+    with pytest.raises(ValueError, match="is not in an arena"):
+        lease.view(buffer, length)
+    owner.close()
+
+
+def test_shared_files_are_read_by_their_path_until_closed() -> None:
+    files = SharedFiles()
+    path = files.add("00000.safetensors", [b"abc", b"def"])
+    with open(path, "rb") as file:  # noqa: PTH123
+        assert file.read() == b"abcdef"
+    files.close()
+    assert not os.path.exists(path)  # noqa: PTH110
+
+
+def test_a_page_that_nobody_wrote_says_starting() -> None:
+    page = StampPage("test")
+    stamp = page.read()
+    assert (stamp.phase, stamp.generation, stamp.step, stamp.changed_ns) == (Phase.STARTING, None, None, 0)
+    page.close()
+
+
+def test_the_page_says_what_was_stamped_last_and_who_is_inside_a_collective() -> None:
+    page = StampPage("test")
+    writer = StampWriter(page.descriptor)
+    writer.mark(Phase.STEPPING, generation=GenerationId(2, 1, 9), step=3)
+    writer.enter()
+    writer.leave()
+    writer.step(4)
+    writer.enter()
+    writer.close()
+    stamp = page.read()
+    assert (stamp.phase, stamp.generation, stamp.step, stamp.entered, stamp.left) == (Phase.STEPPING, (2, 1, 9), 4, 2, 1)
+    assert stamp.changed_ns > 0
+    page.close()
+
+
+def test_every_phase_has_a_code() -> None:
+    assert set(PHASES) == set(Phase)

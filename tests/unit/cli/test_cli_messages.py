@@ -1,0 +1,225 @@
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainingjob_api.status import Condition, Status
+from trainingjob_api.storage.entries import Checkpoint, Claim, Entry
+from trainingjob_api.storage.layout import log_key
+from trainingjob_cli.__main__ import main
+from trainingjob_operator.local.folder import in_charge
+from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.state import Event, EventType, JobKey
+from trainingjob_storage.files import FileStore
+
+KEY = JobKey("default", "digits")
+MANIFEST = """
+apiVersion: batch.trainingjob.dev/v1alpha1
+kind: TrainingJob
+metadata: {{name: digits}}
+spec:
+  workers: {{replicas: 3, minReplicas: 2}}
+  training:
+    task: {{class: "tasks:Digits"}}
+    optimizer: {{name: AdamW, learningRate: 1e-3}}
+    globalBatchSize: {batch}
+    epochs: 1
+  checkpoint: {{storage: {{uri: "file://{storage}"}}}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAININGJOB_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "160")
+    write_manifest(tmp_path)
+    return tmp_path
+
+
+def write_manifest(folder: Path, batch: int = 8) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(MANIFEST.format(batch=batch, storage=folder / "storage"))
+    return path
+
+
+def make_stored(folder: Path, status: Status | None = None) -> LocalJobs:
+    """A job in the state folder, as `run` makes it."""
+    from trainingjob_cli import manifest, run
+
+    jobs = LocalJobs(folder / "state")
+    run.keep(jobs, KEY, manifest.load(folder / "job.yaml"), folder)
+    jobs.write_status(KEY, (status or Status()).to_object())
+    return jobs
+
+
+def write_log(folder: Path, *steps: int) -> None:
+    store = FileStore(f"file://{folder}/storage", folder / "storage")
+    entries: list[Entry] = [Claim(seq=0, nonce="u", time=0.0, owner_uid="u", owner_name="default/digits")]
+    for seq, step in enumerate(steps, 1):
+        entries.append(Checkpoint(seq=seq, nonce=str(seq), time=0.0, step=step, save=f"{step:08d}-a", manifest_sha256="0" * 64))
+    for entry in entries:
+        store.create(log_key(entry.seq), entry.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["plan", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["describe", "other"], ["no job other", "known jobs: digits"]),
+        (["get", "other"], ["no job other"]),
+        (["logs", "other"], ["no job other"]),
+        (["rollback", "other", "--to-step", "1"], ["no job other"]),
+        (["delete", "other"], ["no job other"]),
+        (["suspend", "other"], ["no job other"]),
+        (["get", "../etc"], ["NAME '../etc' is no name"]),
+        (["get", "digits", "-n", ".."], ["--namespace '..' is no name"]),
+        (["rollback", "digits", "--to-step", "7"], ["--to-step 7", "visible ones: 10, 20"]),
+        (["checkpoints"], ["NAME", "FILE", "--storage"]),
+        (["checkpoints", "--storage", "ftp://x"], ["--storage", "file:///"]),
+        (["predict", "digits"], ["no model yet"]),
+        (["predict", "digits", "--rows", "nowhere.csv"], ["--rows nowhere.csv"]),
+        (["run", "FILE", "--workers", "0"], ["--workers"]),
+        (["run", "FILE", "--workers", "100000"], ["spec.workers.replicas", "512"]),
+        (["run", "FILE", "--storage", "nowhere"], ["spec.checkpoint.storage.uri", "file:///"]),
+        (["no-such-command"], ["no-such-command"]),
+    ],
+    ids=lambda value: " ".join(value) if value and value[0] in ("run",) else None,
+)
+def test_a_mistake_is_one_message_that_names_it(
+    arguments: list[str], words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_stored(folder)
+    write_log(folder, 10, 20)
+    code = main([str(folder / "job.yaml") if argument == "FILE" else argument for argument in arguments])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    with pytest.raises(ValueError, match="no job other"):
+        main(["--debug", "describe", "other"])
+
+
+def test_a_job_that_somebody_runs_is_not_run_twice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make_stored(folder)
+    with in_charge(jobs.folder(KEY)):
+        assert main(["run", str(folder / "job.yaml")]) == 2
+        assert f"run by process {os.getpid()} already" in capsys.readouterr().err
+        assert main(["delete", "digits"]) == 2
+
+
+def test_a_changed_manifest_is_refused_with_the_field(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_stored(folder)
+    write_manifest(folder, batch=16)
+    assert main(["run", str(folder / "job.yaml")]) == 2
+    assert "spec.training.globalBatchSize" in capsys.readouterr().err
+
+
+def test_a_rollback_is_an_edit_of_the_spec(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make_stored(folder)
+    write_log(folder, 10, 20)
+    assert main(["rollback", "digits", "--to-step", "10", "--request", "r1"]) == 0
+    job = jobs.read(KEY)
+    assert job is not None
+    assert job["spec"]["rollback"] == {"toStep": 10, "request": "r1"}
+    assert job["metadata"]["generation"] == 2
+    assert "nobody runs the job" in capsys.readouterr().err
+
+
+def test_a_request_that_was_carried_out_is_not_asked_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_stored(folder, Status(last_rollback_request="r1"))
+    assert main(["rollback", "digits", "--to-step", "10", "--request", "r1"]) == 2
+    assert "--request r1" in capsys.readouterr().err
+
+
+def test_jobs_are_listed_and_described(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make_stored(folder, Status(phase="Running", conditions=(Condition(type="Ready", status="True"),)))
+    jobs.add_events(KEY, (Event(EventType.NORMAL, "Created", "3 workers are asked for"),))
+    assert main(["get"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["digits", "Running"]
+    assert main(["describe", "digits"]) == 0
+    assert "3 workers are asked for" in capsys.readouterr().out
+
+
+def test_an_empty_state_folder_says_how_to_begin(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get"]) == 0
+    assert "trainingjob run FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [["digits"], ["FILE"], ["--storage", "STORAGE"]], ids=["name", "file", "storage"])
+def test_checkpoints_are_found_by_name_file_and_storage(how: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_stored(folder)
+    write_log(folder, 10, 20)
+    places = {"FILE": str(folder / "job.yaml"), "STORAGE": f"file://{folder}/storage"}
+    assert main(["checkpoints", *(places.get(word, word) for word in how)]) == 0
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()] == ["STEP", "10", "20"]
+
+
+def test_logs_come_from_storage_and_from_this_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make_stored(folder)
+    FileStore("file:///", folder / "storage").put("runs/1/0/0.2.log", b"a finished life\n")
+    pods = jobs.folder(KEY).pods
+    pods.mkdir()
+    (pods / "digits-ab12c-worker-0-0.log").write_text("agent 0\n")
+    (pods / "digits-ab12c-rendezvous-1.log").write_text("rendezvous\n")
+    assert main(["logs", "digits"]) == 0
+    everything = capsys.readouterr().out
+    for words in ("worker 1.0/0.2", "a finished life", "agent 0", "rendezvous"):
+        assert words in everything
+    assert main(["logs", "digits", "--worker", "0"]) == 0
+    assert capsys.readouterr().out == "==> digits-ab12c-worker-0-0 <==\nagent 0\n"
+
+
+def test_deleting_a_job_keeps_its_storage_unless_told_otherwise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = make_stored(folder)
+    write_log(folder, 10)
+    assert main(["delete", "digits"]) == 0
+    assert jobs.all() == []
+    assert (folder / "storage" / "log").exists()
+    make_stored(folder)
+    assert main(["delete", "digits", "--storage", "--yes"]) == 0
+    assert not (folder / "storage" / "log").exists()
+    assert f"{folder}/storage" not in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_job_in_the_state_folder_is_its_owners_alone(folder: Path) -> None:
+    jobs = make_stored(folder)
+    modes: dict[str, Any] = {path.name: stat.S_IMODE(path.stat().st_mode) for path in jobs.folder(KEY).path.iterdir()}
+    assert modes["job.json"] == 0o600
+    assert modes["status.json"] == 0o600
+
+
+def test_a_finished_job_shows_its_result_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    condition = Condition(type="Complete", status="True", reason="Succeeded")
+    make_stored(folder, Status(phase="Complete", conditions=(condition,), metrics={"accuracy": 0.97}, attempt=1, step=7, total_steps=7))
+    assert main(["run", str(folder / "job.yaml"), "--plain"]) == 0
+    out = capsys.readouterr().out
+    assert "0.9700" in out
+    assert "trainingjob delete digits" in out
+
+
+def test_a_failed_job_shows_why_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    condition = Condition(type="Failed", status="True", reason="UserError", message="no such class")
+    make_stored(folder, Status(phase="Failed", conditions=(condition,), attempt=1))
+    assert main(["run", str(folder / "job.yaml"), "--plain"]) == 1
+    assert "job digits has failed: no such class" in capsys.readouterr().err
+
+
+def test_a_plan_is_kubernetes_objects_without_secrets(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ruamel.yaml import YAML
+
+    assert main(["plan", str(folder / "job.yaml")]) == 0
+    documents = [document for document in YAML(typ="safe").load_all(capsys.readouterr().out) if document]
+    kinds = [document["kind"] for document in documents]
+    assert kinds.count("Pod") == 4
+    assert {"Secret", "Service"} <= set(kinds)
+    secret = next(document for document in documents if document["kind"] == "Secret")
+    assert set(secret["stringData"].values()) == {"<made by the operator>"}
+    assert not (folder / "state").exists()

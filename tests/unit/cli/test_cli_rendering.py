@@ -1,0 +1,156 @@
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from trainingjob_api.contract.intent import Report
+from trainingjob_api.contract.messages import LogPosition
+from trainingjob_api.resource import TrainingJob
+from trainingjob_api.status import Condition, Display, FailureRecord, Status
+from trainingjob_api.storage.entries import Checkpoint, Claim, Done, Drop, Quarantine, Rollback
+from trainingjob_api.storage.log import History
+from trainingjob_cli.rendering import tables
+from trainingjob_cli.rendering.live import duration, line, number, panel, view_of
+from trainingjob_operator.state import Observed
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def make_job(status: Status | None = None, **spec: Any) -> TrainingJob:
+    return TrainingJob.model_validate(
+        {
+            "metadata": {"name": "digits", "uid": "u", "creationTimestamp": NOW},
+            "spec": {
+                "workers": {"replicas": 3},
+                "training": {"script": {"command": ["python", "t.py"]}},
+                "checkpoint": {"storage": {"uri": "file:///a"}},
+                **spec,
+            },
+            "status": (status or Status()).to_object(),
+        }
+    )
+
+
+def text(renderable: RenderableType) -> str:
+    out = io.StringIO()
+    Console(file=out, width=140, highlight=False).print(renderable)
+    return out.getvalue()
+
+
+def make_report(**changes: Any) -> Report:
+    fields = {"epoch": 1, "step": 50, "total_steps": 200, "loss": 0.5, "samples_per_second": 1234.5, "training_seconds": 10.0}
+    return Report(**{**fields, "log": LogPosition(seq=3, checkpoint=40), **changes})
+
+
+def test_the_view_takes_the_newest_report_before_the_status() -> None:
+    status = Status(phase="Running", step=10, total_steps=200, loss=2.0, ready_workers=3, restarts=1, goodput="97%")
+    seen = Observed(job=make_job(status), report=make_report(), reporting=True)
+    view = view_of(seen, status)
+    assert line(view) == (
+        "digits Running  workers 3/3  step 50/200 25%  loss 0.5000  1,234 samples/s  ETA 0:30  checkpoint 40  restarts 1  goodput 97%"
+    )
+    assert "50/200 25%" in text(panel(view))
+    stale = view_of(replace(seen, reporting=False), status)
+    assert (stale.step, stale.loss, stale.seconds_left) == (10, 2.0, None)
+
+
+def test_a_job_of_which_nothing_is_known_has_a_view() -> None:
+    view = view_of(Observed(job=make_job()), Status(message="waiting for workers"))
+    assert line(view).endswith("goodput -  (waiting for workers)")
+    assert "waiting for workers" in text(panel(view))
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(None, "-"), (0.4, "0:00"), (75, "1:15"), (3725, "1:02:05"), (90000, "25:00:00")], ids=str)
+def test_times_are_said_shortly(seconds: float | None, said: str) -> None:
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, "-"), (0.08312, "0.0831"), (123456.0, "1.235e+05")], ids=str)
+def test_losses_are_said_shortly(value: float | None, said: str) -> None:
+    assert number(value) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(5, "5s"), (119, "119s"), (720, "12m"), (7200, "2h"), (86400, "1d"), (4 * 86400, "4d")], ids=str
+)
+def test_ages_are_kubectls(seconds: int, said: str) -> None:
+    assert tables.age(NOW, NOW + timedelta(seconds=seconds)) == said
+
+
+def test_jobs_have_kubectls_columns() -> None:
+    status = Status(
+        phase="Running",
+        display=Display(workers="3/3", step="50/200", progress="25%"),
+        loss=0.0831,
+        checkpoint=40,
+        restarts=1,
+        goodput="98%",
+    )
+    head, row = text(tables.jobs_table([make_job(status)], NOW + timedelta(minutes=12))).splitlines()
+    assert head.split() == ["NAME", "PHASE", "WORKERS", "STEP", "PROGRESS", "LOSS", "CHECKPOINT", "RESTARTS", "GOODPUT", "AGE"]
+    assert row.split() == ["digits", "Running", "3/3", "50/200", "25%", "0.0831", "40", "1", "98%", "12m"]
+
+
+def test_the_result_tells_metrics_costs_and_what_to_do_next() -> None:
+    status = Status(
+        step=200,
+        total_steps=200,
+        metrics={"f1": 0.97, "accuracy": 0.975},
+        goodput="98%",
+        restarts=2,
+        checkpoints=(150, 200),
+        model="file:///a/export/x",
+        completion_time=NOW + timedelta(seconds=75),
+    )
+    said = text(tables.result(make_job(status)))
+    for part in ("accuracy (held-out)", "0.9750", "F1 (held-out)", "200 of 200", "1:15", "98%", "150, 200", "file:///a/export/x"):
+        assert part in said
+    assert said.index("accuracy") < said.index("F1")
+    assert "trainingjob predict digits" in said
+    assert "trainingjob delete digits" in said
+
+
+def test_a_failure_names_the_cause_the_first_worker_and_its_last_lines() -> None:
+    status = Status(
+        conditions=(Condition(type="Failed", status="True", reason="UserError", message="spec.training: no such class"),),
+        last_failures=(FailureRecord(worker=1, cause="UserError", message="no such class", step=3), FailureRecord(worker=2)),
+    )
+    said = tables.failure(make_job(status), ["one", "two"])
+    assert "has failed: spec.training: no such class" in said
+    assert "first failing worker: 1 at step 3: UserError: no such class" in said
+    assert "  one\n  two\n" in said
+
+
+def test_checkpoints_are_told_as_the_log_has_them() -> None:
+    def save(seq: int, step: int) -> Checkpoint:
+        return Checkpoint(seq=seq, nonce=str(seq), time=0.0, step=step, save=f"{step:08d}-a", manifest_sha256="0" * 64, bytes=2048)
+
+    history = History().extend(
+        [
+            Claim(seq=0, nonce="u", time=0.0, owner_uid="u", owner_name="default/digits"),
+            *(save(seq, step) for seq, step in ((1, 10), (2, 20), (3, 30), (4, 40))),
+            Rollback(seq=5, nonce="r", time=0.0, step=30, request="r"),
+            Quarantine(seq=6, nonce="q", time=0.0, step=30, save="00000030-a"),
+            Drop(seq=7, nonce="d", time=0.0, saves=("00000010-a",)),
+            Done(seq=8, nonce="x", time=0.0),
+        ]
+    )
+    said = [row.split() for row in text(tables.checkpoints_table(history)).splitlines()[1:]]
+    assert [(row[0], state) for row in said for state in ("visible", "hidden", "quarantined", "dropped") if state in row] == [
+        ("20", "visible"),
+        ("30", "quarantined"),
+        ("40", "hidden"),
+        ("10", "dropped"),
+    ]
+    assert "2.0 KiB" in text(tables.checkpoints_table(history))
+
+
+def test_a_description_has_conditions_and_events() -> None:
+    status = Status(phase="Running", conditions=(Condition(type="Ready", status="True", reason="Training", message="all train"),))
+    event = {"time": "2026-01-01T12:00:00+00:00", "type": "Warning", "reason": "WorkerLost", "message": "worker 1: [killed]"}
+    said = text(tables.description(make_job(status), [event]))
+    for part in ("Ready", "all train", "WorkerLost", "worker 1: [killed]", "file:///a"):
+        assert part in said

@@ -1,0 +1,160 @@
+"""Memory that outlives training processes: the snapshot arena of a process slot, and read-only copies of shards. Effects: memory.
+
+Everything is a memfd, so nothing is limited by /dev/shm and nothing is left behind when the agent dies. The training process maps
+it through `/proc/<agent>/fd/<n>`. It must not hand out a buffer whose upload has not ended: a new life of the process
+gets other buffers meanwhile.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from trainingjob_api.contract.channel import Arena
+
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14
+_CHUNK = 32 << 20  # mmap.madvise holds the interpreter's lock: a larger piece would silence the agent
+
+
+@dataclass
+class Buffer:
+    """One buffer of the arena."""
+
+    offset: int
+    bytes: int
+    memory: mmap.mmap
+    uploads: int = 0
+    """Uploads that read from it right now."""
+
+
+@dataclass
+class _File:
+    descriptor: int
+    bytes: int
+    buffers: list[Buffer] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The buffers one life of a training process may write."""
+
+    arena: Arena
+    buffers: tuple[Buffer, ...]
+
+    @contextmanager
+    def held(self, buffer: int) -> Iterator[None]:
+        """Keep a buffer from being lent again while something reads it.
+
+        Raises:
+            ValueError: there is no such buffer.
+        """
+        if not 0 <= buffer < len(self.buffers):
+            raise ValueError(f"buffer {buffer} is not in an arena of {len(self.buffers)}")
+        self.buffers[buffer].uploads += 1
+        try:
+            yield
+        finally:
+            self.buffers[buffer].uploads -= 1
+
+    def view(self, buffer: int, length: int) -> memoryview:
+        """The first `length` bytes of a buffer.
+
+        Raises:
+            ValueError: there is no such buffer, or it is shorter.
+        """
+        if not 0 <= buffer < len(self.buffers) or not 0 < length <= self.buffers[buffer].bytes:
+            raise ValueError(f"buffer {buffer} with {length} bytes is not in an arena of {len(self.buffers)} x {self.arena.bytes}")
+        return memoryview(self.buffers[buffer].memory)[:length]
+
+
+class ArenaOwner:
+    """The arena of one process slot, reused by the lives of its process as long as it is big enough."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file: _File | None = None
+        self._retired: list[_File] = []
+
+    def lease(self, size: int, count: int) -> Lease:
+        """`count` prefaulted buffers of at least `size` bytes that nobody uploads from. Slow for fresh memory: call it in a thread.
+
+        Raises:
+            ValueError: size or count is not positive.
+            OSError: there is no memory for it.
+        """
+        if size <= 0 or count <= 0:
+            raise ValueError(f"an arena of {count} buffers of {size} bytes makes no sense")
+        self._sweep()
+        if self._file is None or self._file.bytes < size:
+            if self._file is not None:
+                self._retired.append(self._file)
+                self._sweep()
+            self._file = _File(os.memfd_create(f"arena-{self._name}"), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        file = self._file
+        free = [buffer for buffer in file.buffers if buffer.uploads == 0]
+        while len(free) < count:
+            free.append(_grow(file))
+        chosen = tuple(free[:count])
+        path = f"/proc/{os.getpid()}/fd/{file.descriptor}"
+        return Lease(Arena(path=path, offsets=tuple(buffer.offset for buffer in chosen), bytes=size), chosen)
+
+    def close(self) -> None:
+        """Give all memory back that no upload reads from."""
+        if self._file is not None:
+            self._retired.append(self._file)
+            self._file = None
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for file in [file for file in self._retired if not any(buffer.uploads for buffer in file.buffers)]:
+            self._retired.remove(file)  # the last reference to a mapping unmaps it
+            os.close(file.descriptor)
+
+
+def _grow(file: _File) -> Buffer:
+    offset = len(file.buffers) * file.bytes
+    os.ftruncate(file.descriptor, offset + file.bytes)
+    memory = mmap.mmap(file.descriptor, file.bytes, offset=offset)
+    prefault(memory)
+    buffer = Buffer(offset, file.bytes, memory)
+    file.buffers.append(buffer)
+    return buffer
+
+
+def prefault(memory: mmap.mmap) -> None:
+    """Touch every page of fresh memory: page faults, not copying, are what makes a first snapshot slow."""
+    for start in range(0, len(memory), _CHUNK):
+        length = min(_CHUNK, len(memory) - start)
+        try:
+            memory.madvise(_POPULATE_WRITE, start, length)
+        except OSError:
+            memory[start : start + length] = bytes(length)
+
+
+class SharedFiles:
+    """Whole objects in memfds, for a training process to read."""
+
+    def __init__(self) -> None:
+        self._descriptors: list[int] = []
+
+    def add(self, name: str, pieces: Iterable[bytes | memoryview]) -> str:
+        """Keep an object; the path at which the training process opens it.
+
+        Raises:
+            OSError: there is no memory for it.
+        """
+        descriptor = os.memfd_create(f"shard-{name}")
+        self._descriptors.append(descriptor)
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+    def close(self) -> None:
+        """Forget all of them; who has one mapped keeps it."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())

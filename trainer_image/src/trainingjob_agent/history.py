@@ -1,0 +1,161 @@
+"""The job's log as this agent writes it: opens attempts, commits saves, ends the job. Effects: object store, in one thread.
+
+What the log means is `trainingjob_storage.journal`'s; here is only what an agent makes of its answers. Each answer is told
+to the rendezvous as a LogPosition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from trainingjob_agent.arena import Lease, SharedFiles
+from trainingjob_agent.process.conversation import UserMistakeError
+from trainingjob_agent.uploads import retried
+from trainingjob_api.contract.channel import ExportModel, Opened, Released
+from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore, SaveId
+from trainingjob_api.storage.entries import Authority
+from trainingjob_api.storage.layout import Label
+from trainingjob_api.storage.manifest import Manifest
+from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother, Refused, StorageError
+from trainingjob_storage.journal import Journal, Opening
+from trainingjob_storage.store import Store, probe
+
+_log = logging.getLogger(__name__)
+
+
+class _Shards:
+    """Takes a checkpoint's shards into memory that the training process can read."""
+
+    def __init__(self, files: SharedFiles) -> None:
+        self._files = files
+        self.paths: dict[str, str] = {}
+
+    def begin(self, manifest: Manifest) -> None:
+        self._files.close()
+        self.paths = {}
+
+    def shard(self, name: str, data: bytes) -> None:
+        self.paths[name] = self._files.add(name, [data])
+
+
+class History:
+    """This agent's hand on the log."""
+
+    def __init__(self, store: Store, journal: Journal, *, keep: int, attempts: int, moved: Callable[[LogPosition], None]) -> None:
+        """Nothing is read yet.
+
+        Args:
+            store: the job's storage.
+            journal: the job's log in it.
+            keep: checkpoints that retention leaves.
+            attempts: tries of a commit before another agent may do it.
+            moved: told each newest position.
+        """
+        self._store = store
+        self._journal = journal
+        self._keep = keep
+        self._attempts = attempts
+        self._moved = moved
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._committing: set[SaveId] = set()
+        self._probed = False
+
+    async def open(self, generation: GenerationId, restore: Restore, files: SharedFiles) -> Opened:
+        """Fence an attempt and read its checkpoint into `files`. A store that cannot be reached is waited for.
+
+        Raises:
+            UserMistakeError: the storage belongs to another job, refuses, or lacks the wanted checkpoint.
+        """
+        shards = _Shards(files)
+
+        def read() -> Opening:
+            if not self._probed:
+                probe(self._store, generation.label())
+                self._probed = True
+            return self._journal.restore(generation, restore, shards)
+
+        try:
+            opening = await retried("opening the attempt", read, self._pool, None)
+        except AttemptTaken as error:
+            _log.warning("%s", error)
+            await self.look()
+            return Opened(error=str(error), generation=generation)
+        except (OwnedByAnother, CheckpointMissing, Refused) as error:
+            raise UserMistakeError(str(error)) from error
+        except StorageError as error:
+            _log.warning("attempt %d cannot be opened: %s", generation.attempt, error)
+            return Opened(error=str(error), generation=generation)
+        self._moved(opening.position)
+        _log.info("opened attempt %d at step %s", generation.attempt, opening.step)
+        manifest = None if opening.manifest is None else opening.manifest.to_bytes().decode()
+        return Opened(manifest=manifest, files=shards.paths if manifest else {}, generation=generation)
+
+    async def commit(self, commit: Commit, epoch: int) -> None:
+        """Make a save visible, then let go what need not be kept. What fails is logged: the rendezvous asks again or gives up."""
+        if commit.save in self._committing:
+            return
+        self._committing.add(commit.save)
+        try:
+            self._moved(await retried("commit", lambda: self._journal.commit(commit, epoch), self._pool, self._attempts))
+        except Fenced as error:
+            _log.warning("step %d is not committed: %s", commit.save.step, error)
+            await self.look()
+            return
+        except (NotWhole, Corrupt, StorageError) as error:
+            _log.error("step %d is not committed: %s", commit.save.step, error)
+            return
+        finally:
+            self._committing.discard(commit.save)
+        await self._tidy(Authority(commit.save.generation.attempt, max(epoch, commit.save.generation.epoch)))
+
+    async def export(self, lease: Lease, model: ExportModel, epoch: int) -> Released:
+        """Keep the finished model, then end the log with `done`. A store that cannot be reached is waited for."""
+        authority = Authority(model.generation.attempt, max(epoch, model.generation.epoch))
+        label = Label(model.step, model.generation.label())
+
+        def keep() -> LogPosition:
+            with lease.view(model.buffer, model.length) as view:
+                self._journal.export(authority, label, view, model.metadata)
+            return self._journal.done(authority, model.step, model.result)
+
+        try:
+            with lease.held(model.buffer):
+                self._moved(await retried("export", keep, self._pool, None))
+        except StorageError as error:
+            _log.error("the model is not kept: %s", error)
+            await self.look()
+            return Released(buffer=model.buffer, ok=False, message=str(error))
+        return Released(buffer=model.buffer)
+
+    async def finish(self, generation: GenerationId, epoch: int) -> None:
+        """End the log with `done`, without a model."""
+        authority = Authority(generation.attempt, max(epoch, generation.epoch))
+        try:
+            self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None))
+        except StorageError as error:
+            _log.error("the job's end is not in the log: %s", error)
+            await self.look()
+
+    async def look(self) -> None:
+        """Read the log's position again, if the store lets us."""
+        try:
+            self._moved(await asyncio.get_running_loop().run_in_executor(self._pool, self._journal.position))
+        except StorageError as error:
+            _log.warning("the log cannot be read: %s", error)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _tidy(self, authority: Authority) -> None:
+        def tidy() -> LogPosition:
+            self._journal.apply_retention(authority, self._keep)
+            return self._journal.position()
+
+        try:
+            self._moved(await asyncio.get_running_loop().run_in_executor(self._pool, tidy))
+        except StorageError as error:
+            _log.warning("old checkpoints stay for now: %s", error)

@@ -1,0 +1,128 @@
+"""What training processes print: shown with a prefix, kept in a file a life. Effects: stdout, files in the scratch folder.
+
+It must never hold up the event loop, and so the heartbeat: whoever reads the agent's stdout slowly loses lines on the screen, not
+in the files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+CAP_BYTES = 16 << 20
+"""What is kept of a life's output: the newest."""
+_PIECE = 64 << 10
+_MAX_LINE = 64 << 10
+
+
+class Console:
+    """The agent's stdout, written by a thread of its own."""
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = stream or sys.stdout.buffer
+        self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=10_000)
+        self._thread = threading.Thread(target=self._write, name="console", daemon=True)
+        self._thread.start()
+
+    def print(self, line: bytes) -> None:
+        """Show a line, or drop it if nobody reads."""
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            return
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Write what is left, for a while."""
+        try:
+            self._lines.put(None, timeout=seconds)
+        except queue.Full:
+            return
+        self._thread.join(seconds)
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._stream.write(line)
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):  # nobody listens any more
+                return
+
+
+class LifeLog:
+    """The output of one life: a file of at most twice CAP_BYTES, and its last line."""
+
+    def __init__(self, path: Path, prefix: str, console: Console) -> None:
+        self.path = path
+        self.last_line = ""
+        self._prefix = prefix.encode()
+        self._console = console
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._uploaded = 0
+        self._taken = 0
+        self._written = 0
+
+    async def pump(self, reader: asyncio.StreamReader) -> None:
+        """Take all that the process prints, until every holder of the pipe has closed it."""
+        rest = b""
+        while piece := await reader.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                self._line(line)
+            if len(rest) > _MAX_LINE:
+                self._line(rest)
+                rest = b""
+            self._file.flush()
+        if rest:
+            self._line(rest)
+        self._file.flush()
+
+    def note(self, text: str) -> None:
+        """A line of the agent's own about this life."""
+        self._line(f"agent: {text}".encode(), remember=False)
+        self._file.flush()
+
+    def _line(self, line: bytes, *, remember: bool = True) -> None:
+        if remember and line.strip():
+            self.last_line = line[-4096:].decode(errors="replace").strip()
+        self._file.write(line + b"\n")
+        self._written += len(line) + 1
+        if self._file.tell() > 2 * CAP_BYTES:
+            self._shorten()
+        self._console.print(self._prefix + line + b"\n")
+
+    def _shorten(self) -> None:
+        self._file.close()
+        self.path.write_bytes(_tail(self.path))
+        self._file = self.path.open("ab")
+
+    def grown(self) -> bytes | None:
+        """The newest CAP_BYTES, if more was written than is uploaded. Reads a file: call it in a thread."""
+        if self.is_uploaded:
+            return None
+        self._taken = self._written
+        return _tail(self.path)
+
+    def mark_uploaded(self) -> None:
+        """What `grown` returned last is in storage."""
+        self._uploaded = self._taken
+
+    @property
+    def is_uploaded(self) -> bool:
+        """All that was written is in storage, but for what was cut off."""
+        return self._written == self._uploaded
+
+    def close(self) -> None:
+        """No more output; the file stays."""
+        self._file.close()
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - CAP_BYTES))
+        return file.read()

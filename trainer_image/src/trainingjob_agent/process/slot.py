@@ -1,0 +1,147 @@
+"""One process slot of the worker: the lives of its training process, one after another. Effects: processes.
+
+It decides one thing: when the next life starts. A user error ends the slot, everything else is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from trainingjob_agent.arena import ArenaOwner
+from trainingjob_agent.process.conversation import Agency, Conversation
+from trainingjob_agent.process.failure import classify, restart_delay
+from trainingjob_agent.process.life import End, Life, child_environment
+from trainingjob_agent.process.output import LifeLog
+from trainingjob_agent.stamp import Stamp, StampPage
+from trainingjob_api.contract.channel import ProcessEnvironment
+from trainingjob_api.contract.messages import FailureCause, MemberId, MemberReport, Orders, Phase
+
+_log = logging.getLogger(__name__)
+TRAINER = (sys.executable, "-m", "trainingjob_trainer")
+
+
+class TrainerSlot:
+    """A slot whose lives are training processes."""
+
+    def __init__(self, agency: Agency, process: int) -> None:
+        told = agency.settings.told
+        self._agency = agency
+        self._arena = ArenaOwner(f"{told.worker}-{process}")
+        self._life: Life | None = None
+        self._conversation: Conversation | None = None
+        self._page: StampPage | None = None
+        self._ending = asyncio.Event()
+        self.current = MemberReport(member=MemberId(told.worker, told.incarnation, process, 0), phase=Phase.STARTING)
+
+    @property
+    def report(self) -> MemberReport:
+        """How the present life stands, or the last one ended."""
+        return self._conversation.current if self._conversation else self.current
+
+    def told(self, orders: Orders) -> None:
+        """Hand orders on."""
+        if self._conversation is not None:
+            self._conversation.tell(orders)
+
+    def stamp(self) -> Stamp | None:
+        """Where the process is right now."""
+        return self._page.read() if self._page else None
+
+    async def run(self) -> None:
+        """Live until `end`, until the job is done, or until a life ends with a user error."""
+        member = self.current.member
+        delay: float | None = None
+        while not self._ending.is_set():
+            ended, lived_seconds = await self._live(member)
+            self.current = ended
+            self._agency.report(ended)
+            if ended.failure is None or ended.failure.cause == FailureCause.USER_ERROR:
+                return
+            delay = restart_delay(delay, lived_seconds)
+            _log.warning(
+                "training process %s ended (%s: %s); the next starts in %g s",
+                member.label(), ended.failure.cause, ended.failure.message, delay,
+            )  # fmt: skip
+            await self._pause(delay)
+            member = member._replace(life=member.life + 1)
+
+    async def end(self, grace_seconds: float) -> None:
+        """End the present life and start no other."""
+        self._ending.set()
+        if self._life is not None:
+            await self._life.end(grace_seconds)
+
+    def kill(self) -> None:
+        """End the present life at once and start no other."""
+        self._ending.set()
+        if self._life is not None:
+            self._life.signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give the arena back."""
+        self._arena.close()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        except TimeoutError:
+            return
+
+    async def _live(self, member: MemberId) -> tuple[MemberReport, float]:
+        """One life, from start to end."""
+        log = self._agency.begin_log(member)
+        self._page = page = StampPage(f"{member.worker}-{member.process}")
+        self._conversation = conversation = Conversation(self._agency, member, self._arena, lambda why: self._break(log, why))
+        try:
+            self._life = await self._start(member, conversation, page, log)
+            if self._ending.is_set():
+                self._life.signal(signal.SIGKILL)
+            talking = asyncio.create_task(conversation.run())
+            end = await self._life.wait()
+            await asyncio.wait({talking}, timeout=1.0)  # its last words
+            return self._ended(member, end, page.read(), log, conversation), end.lived_seconds
+        finally:
+            self._life = self._conversation = self._page = None
+            conversation.close()
+            page.close()
+            self._agency.end_log(member)
+
+    async def _start(self, member: MemberId, conversation: Conversation, page: StampPage, log: LifeLog) -> Life:
+        settings = self._agency.settings
+        told = ProcessEnvironment(
+            job=settings.told.job,
+            config=settings.told.config,
+            channel=conversation.channel.child_descriptor,
+            stamp=page.descriptor,
+            worker=member.worker,
+            incarnation=member.incarnation,
+            process=member.process,
+            life=member.life,
+            interface=settings.told.interface,
+        )
+        environment = child_environment(settings.environ, told.to_env())
+        return await Life.start(TRAINER, environment, log, (told.channel, told.stamp))
+
+    def _ended(self, member: MemberId, end: End, stamp: Stamp, log: LifeLog, conversation: Conversation) -> MemberReport:
+        orders = self._agency.orders
+        failure = classify(
+            member,
+            end.exit_code,
+            stamp,
+            last_line=log.last_line,
+            user_error=conversation.user_error,
+            oom_kills=end.oom_kills,
+            done=orders is not None and orders.done,
+        )
+        log.note(f"the process ended with {end.exit_code}" + (f" ({failure.cause}: {failure.message})" if failure else ""))
+        wanted = self._ending.is_set() and (failure is None or failure.cause != FailureCause.USER_ERROR)
+        return MemberReport(member=member, phase=Phase.GONE, failure=None if wanted else failure)
+
+    def _break(self, log: LifeLog, why: str) -> None:
+        log.note(f"killed: {why}")
+        if self._life is not None:
+            self._life.signal(signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""All that an agent is told, in one frozen record. Pure.
+
+Times come from the job's spec where a user may want to change them; the rest are the product's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from trainingjob_api.contract.runtime import WorkerEnvironment
+from trainingjob_api.spec.job import JobSpec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the agent works by."""
+
+    told: WorkerEnvironment
+    spec: JobSpec
+    environ: Mapping[str, str]
+    """The agent's own environment: the user's variables, and credentials of the object store."""
+    leave_seconds: float = 25.0
+    """How long a SIGTERM waits for the members to reach a step boundary; less than a pod's usual grace of 30 s."""
+    end_seconds: float = 5.0
+    """SIGTERM to SIGKILL of a training process."""
+    failed_seconds: float = 60.0
+    """How long a user error waits for the rendezvous to call the job failed."""
+    log_seconds: float = 15.0
+    """Between uploads of a growing log file."""
+    attempts: int = 6
+    """Tries of an upload before its save is void."""
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """The settings in an environment.
+
+        Raises:
+            ValueError: a variable or the spec in it is missing or malformed.
+        """
+        told = WorkerEnvironment.from_env(environ)
+        return cls(told=told, spec=JobSpec.model_validate_json(told.config), environ=dict(environ))
+
+    @property
+    def command(self) -> tuple[str, ...] | None:
+        """The user's script, or None for a Task."""
+        script = self.spec.training.script
+        return None if script is None else tuple(script.command)
+
+    @property
+    def log_folder(self) -> Path:
+        """Where the log files of this incarnation's lives lie."""
+        return Path(self.told.scratch) / "runs" / str(self.told.worker) / str(self.told.incarnation)
+
+    @property
+    def beat_seconds(self) -> float:
+        """The longest silence of a healthy agent."""
+        return self.spec.recovery.heartbeat_timeout_seconds / 4

@@ -1,0 +1,145 @@
+"""A shard: a whole safetensors file, written into memory and read back from it. Effects: the memory given.
+
+The format (huggingface.co/docs/safetensors): eight bytes, the header's length; the header, JSON, padded with spaces; then the
+tensors' bytes without gaps.
+It is written by hand because the library wants to allocate the whole file itself, while ours lies in memory that is there already.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainingjob_api.storage.manifest import ITEM_BYTES, Manifest, TensorSlice
+from trainingjob_trainer.checkpoint.flat import DTYPES, Named, read_bytes, write_bytes
+from trainingjob_trainer.checkpoint.shares import Piece
+
+_LENGTH = struct.Struct("<Q")
+_ALIGNMENT = 8
+
+
+class RestoreError(ValueError):
+    """The checkpoint does not fit the task's model."""
+
+
+class Layout(NamedTuple):
+    """Where everything in a shard lies."""
+
+    header: bytes
+    """With its length in front: the tensors' bytes begin behind it."""
+    slices: tuple[TensorSlice, ...]
+    """In file order."""
+    numbers: tuple[int, ...]
+    """Which of the state's tensors each of them is a slice of."""
+    length: int
+    """Bytes of the whole file."""
+
+
+def plan(state: Sequence[Named], pieces: Sequence[Piece], shard: str) -> Layout:
+    """The layout of a shard that holds `pieces` of the state. Larger types come first, so that every tensor is aligned."""
+    ordered = sorted(pieces, key=lambda piece: (-state[piece.number].extent.item, piece.number))
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    slices, offset = [], 0
+    for index, start, stop in ordered:
+        name, tensor = state[index]
+        dtype, end = state[index].dtype, offset + (stop - start) * state[index].extent.item
+        header[name] = {"dtype": dtype, "shape": [stop - start], "data_offsets": [offset, end]}
+        slices.append(
+            TensorSlice(
+                name=name, shard=shard, global_shape=tuple(tensor.shape), dtype=dtype, start=start, stop=stop, begin=offset, end=end
+            )
+        )
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    whole = _LENGTH.pack(len(text)) + text
+    return Layout(whole, tuple(slices), tuple(piece.number for piece in ordered), len(whole) + offset)
+
+
+def write(layout: Layout, state: Sequence[Named], into: Tensor) -> None:
+    """Put the file at the beginning of `into` (uint8)."""
+    begin = len(layout.header)
+    into[:begin].copy_(torch.frombuffer(bytearray(layout.header), dtype=torch.uint8))
+    for index, piece in zip(layout.numbers, layout.slices, strict=True):
+        assert piece.start is not None
+        assert piece.stop is not None
+        into[begin + piece.begin : begin + piece.end].copy_(read_bytes(state[index].tensor, piece.start, piece.stop))
+
+
+def map_file(path: str) -> Tensor:
+    """A file's bytes, mapped and not copied. Writing to them changes nothing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return torch.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY), dtype=torch.uint8)
+    finally:
+        os.close(descriptor)
+
+
+def restore(manifest: Manifest, files: Mapping[str, str], target: Mapping[str, Tensor]) -> None:
+    """Set the tensors of `target` from a checkpoint of any world size.
+
+    Args:
+        manifest: what the save holds.
+        files: shard name -> path of its bytes, verified.
+        target: the state's tensors.
+
+    Raises:
+        RestoreError: names, shapes or types differ, or an element is missing.
+        OSError: a shard cannot be read.
+    """
+    _compare(manifest, target)
+    data = {name: _data_section(name, map_file(path)) for name, path in files.items()}
+    seen = dict.fromkeys(target, 0)
+    with torch.no_grad():
+        for piece in manifest.tensors:
+            if piece.shard not in data or piece.end > len(data[piece.shard]):
+                raise RestoreError(f"checkpoint of step {manifest.step}: {piece.name} is not in {piece.shard}")
+            _place(piece, data[piece.shard][piece.begin : piece.end], target[piece.name])
+            seen[piece.name] += piece.elements()
+    short = [name for name, count in seen.items() if count < target[name].numel()]
+    if short:
+        raise RestoreError(f"checkpoint of step {manifest.step}: {short[0]} is not there in full")
+
+
+def _place(piece: TensorSlice, data: Tensor, tensor: Tensor) -> None:
+    if piece.start is not None and piece.stop is not None:
+        write_bytes(tensor, piece.start, piece.stop, data)
+        return
+    assert piece.offsets is not None
+    assert piece.shape is not None
+    box = tuple(slice(offset, offset + length) for offset, length in zip(piece.offsets, piece.shape, strict=True))
+    tensor[box].copy_(data.clone().view(tensor.dtype).view(piece.shape))
+
+
+def _data_section(name: str, file: Tensor) -> Tensor:
+    length = _LENGTH.unpack(bytes(file[: _LENGTH.size].tolist()))[0] if len(file) >= _LENGTH.size else -1
+    if not 0 <= length <= len(file) - _LENGTH.size:
+        raise RestoreError(f"checkpoint: {name} is no safetensors file")
+    return file[_LENGTH.size + length :]
+
+
+def _compare(manifest: Manifest, target: Mapping[str, Tensor]) -> None:
+    """Whether the checkpoint is one of this model and this optimizer."""
+    there = {piece.name: piece for piece in manifest.tensors}
+    missing = sorted(name for name, tensor in target.items() if name not in there and tensor.numel())
+    surplus = sorted(there.keys() - target.keys())
+    before = f"checkpoint of step {manifest.step} is of another model or optimizer"
+    if missing or surplus:
+        word, name = ("has no", missing[0]) if missing else ("has", surplus[0])
+        raise RestoreError(f"{before}: it {word} {name}; use the task, parameters and optimizer it was made with, or another storage.uri")
+    for name, piece in there.items():
+        tensor = target[name]
+        found, wanted = (piece.dtype, piece.global_shape), (DTYPES.get(tensor.dtype), tuple(tensor.shape))
+        if found != wanted or ITEM_BYTES[piece.dtype] != tensor.element_size():
+            raise RestoreError(f"{before}: {name} is {found[0]} {list(found[1])} there and {wanted[0]} {list(wanted[1])} here")

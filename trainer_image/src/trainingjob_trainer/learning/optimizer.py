@@ -1,0 +1,55 @@
+"""Makes the optimiser that a manifest names. The update rules are torch's own; nothing is stepped here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainingjob_api.spec.training import Optimizer
+from trainingjob_trainer.learning.regularisation import penalised
+
+
+def build_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser over the model's trainable parameters.
+
+    There are up to two parameter groups, each in model order: weights, which decay, and biases and norm layers, which do not. The
+    learning rate is set anew by the caller before every step (`set_learning_rate`). All tensors are updated at once (foreach), which
+    is quicker for many small ones, on the CPU too.
+
+    Args:
+        spec: `training.optimizer`. With AdamW the decay is decoupled from the gradient, with the others it is L2.
+        model: on its final device.
+
+    Raises:
+        ValueError: when the model has nothing to train.
+    """
+    decayed = penalised(model)
+    known = {id(parameter) for parameter in decayed}
+    others = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in known]
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay} for parameters, decay in ((decayed, spec.weight_decay), (others, 0.0)) if parameters
+    ]
+    if not groups:
+        raise ValueError("training.task.class: the task's model has no trainable parameter")
+    rate, epsilon, betas = spec.learning_rate, spec.epsilon, (spec.beta1, spec.beta2)
+    match spec.name:
+        case "SGD":
+            return torch.optim.SGD(groups, lr=rate, foreach=True)
+        case "Momentum":
+            return torch.optim.SGD(groups, lr=rate, foreach=True, momentum=spec.momentum)
+        case "Adagrad":
+            return torch.optim.Adagrad(groups, lr=rate, foreach=True, eps=epsilon)
+        case "RMSprop":
+            return torch.optim.RMSprop(groups, lr=rate, foreach=True, alpha=spec.alpha, eps=epsilon)
+        case "Adam":
+            return torch.optim.Adam(groups, lr=rate, foreach=True, betas=betas, eps=epsilon)
+        case "AdamW":
+            return torch.optim.AdamW(groups, lr=rate, foreach=True, betas=betas, eps=epsilon)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Every group gets this learning rate; it is a function of the step (see schedule), so it needs no state."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

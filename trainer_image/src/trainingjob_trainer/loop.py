@@ -1,0 +1,199 @@
+"""The steps of one generation, from the first it takes to the last. Effects: everything that training changes.
+
+What each rank does after a step is decided by the sum of all ranks' control words, so all do it at the same step. It knows
+nothing of how a generation comes about; losing a peer surfaces as Interrupted, newer orders as Superseded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from trainingjob_api.contract.messages import Generation, Orders, Phase, SaveId
+from trainingjob_trainer.channel import Channel, Superseded
+from trainingjob_trainer.checkpoint.arena import SnapshotArena
+from trainingjob_trainer.export import export_model
+from trainingjob_trainer.learning.early_stopping import EarlyStopping
+from trainingjob_trainer.reporting import Reporter
+from trainingjob_trainer.session import Session, UserMistake, user_code
+from trainingjob_trainer.strategy.control import Decision, Next, flags_from
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Saving:
+    """What this process remembers of saves, across generations."""
+
+    last: float
+    """When the last one was made, by the clock."""
+    request: str | None = None
+    """The last request for a checkpoint that was carried out."""
+
+
+@dataclass
+class Run:
+    """One rank in one running generation."""
+
+    session: Session
+    generation: Generation
+    rank: int
+    channel: Channel
+    reporter: Reporter
+    arena: SnapshotArena
+    saving: Saving
+    superseded: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
+    saved_step: int | None = field(default=None)
+    """The step this generation made its last snapshot at."""
+
+    def phase(self, phase: Phase) -> None:
+        """Tell the phase."""
+        self.reporter.standing(phase, self.generation.id)
+
+
+def run_steps(run: Run) -> None:
+    """Train until the ranks decide to leave, or to the end of the job. Returns when the rank is to report Idle.
+
+    Raises:
+        Interrupted: a peer is lost.
+        Superseded: newer orders came while it waited for something else than a peer.
+        UserMistake: the job cannot go on.
+    """
+    decision: Decision | None = None
+    while True:
+        _evaluate_if_due(run)
+        if decision is not None and _save_is_due(run, decision):
+            snapshot(run)
+        if decision is not None and decision.then is Next.REGROUP:
+            return
+        if run.session.finished():
+            _finish(run)
+            return
+        if decision is not None and decision.then is Next.STOP:
+            if decision.save:
+                await_commit(run)
+            return
+        decision = _step(run)
+
+
+def _step(run: Run) -> Decision:
+    session, state = run.session, run.session.state
+    run.phase(Phase.STEPPING)
+    began = run.reporter.step_begins(state.step)
+    outcome = session.strategy.step(flags_from(run.channel.orders, save=_wants_save(run)))
+    if not outcome.updated and session.spec.divergence.on_non_finite != "Ignore":
+        raise UserMistake(
+            f"training: the loss or a gradient of step {state.step} is not finite; lower optimizer.learningRate, set"
+            " regularisation.gradientClipNorm, check the data, or set divergence.onNonFinite: Ignore"
+        )
+    run.reporter.step_ended(began, state.attempt, state.step, outcome.samples, outcome.loss, state.metrics)
+    return outcome.decision
+
+
+def _wants_save(run: Run) -> bool:
+    """Rank 0 asks for all, so that a request is carried out once although the ranks hear of it at different steps."""
+    if run.rank != 0:
+        return False
+    orders, interval = run.channel.orders, run.session.spec.checkpoint.every_seconds
+    asked = orders is not None and orders.save not in (None, run.saving.request)
+    return asked or (interval is not None and run.clock() - run.saving.last >= interval)
+
+
+def _save_is_due(run: Run, decision: Decision) -> bool:
+    interval = run.session.spec.checkpoint.step_interval
+    return decision.save or (interval is not None and run.session.state.step % interval == 0)
+
+
+def snapshot(run: Run) -> None:
+    """Hand this rank's share of the state to the agent, once a step and generation."""
+    step = run.session.state.step
+    if run.saved_step == step:
+        return
+    save = SaveId(generation=run.generation.id, step=step)
+    run.arena.snapshot(save, run.rank, len(run.generation.seats), run.session.position(), run.superseded)
+    run.saved_step, run.saving.last = step, run.clock()
+    if run.channel.orders is not None and run.channel.orders.save is not None:
+        run.saving.request = run.channel.orders.save
+
+
+def await_commit(run: Run) -> None:
+    """Wait until the checkpoint of this step is committed.
+
+    Raises:
+        Superseded: newer orders came first.
+    """
+    step = run.session.state.step
+    run.phase(Phase.FINISHING)
+    _await(run, lambda orders: orders.checkpoint is not None and orders.checkpoint >= step)
+
+
+def _await(run: Run, wanted: Callable[[Orders], bool]) -> None:
+    def there() -> bool:
+        return run.channel.orders is not None and wanted(run.channel.orders)
+
+    run.channel.wait(lambda: there() or run.superseded())
+    if not there():
+        raise Superseded
+
+
+def _evaluate_if_due(run: Run) -> None:
+    """Measure on the validation data after every so many epochs, and after the last step."""
+    session, state = run.session, run.session.state
+    epoch, within = session.order.place(state.step)
+    ends = within == 0 and epoch % session.training.evaluation.every_epochs == 0
+    due = ends or state.step >= session.total_steps
+    if not due or state.step <= state.evaluated_step or not len(session.splits.validation):
+        return
+    run.phase(Phase.EVALUATING)
+    metrics = session.strategy.evaluate(session.splits.validation)
+    state.metrics = metrics
+    state.evaluated_step = state.step
+    _observe(session, metrics)
+    # Who has evaluated and who has not must not pass for equal: they differ in what they do next.
+    state.extend_digest("evaluation", *(metrics[name] for name in sorted(metrics)))
+    run.reporter.pace(state.step, None, metrics)
+
+
+def _observe(session: Session, metrics: dict[str, float]) -> None:
+    spec, state = session.training.early_stopping, session.state
+    if spec is None:
+        return
+    with user_code("training.earlyStopping"):
+        state.early_stopping, stop = EarlyStopping.observe(state.early_stopping, metrics, spec)
+    if stop:
+        log.info("step %d: %s has not improved in %d evaluations; training ends", state.step, spec.metric, spec.patience)
+        state.stopped_early = True
+
+
+def _finish(run: Run) -> None:
+    """The last step is done: save, measure on the test data, export, and wait for the end. A later generation may do it again."""
+    session, state = run.session, run.session.state
+    run.phase(Phase.FINISHING)
+    orders = run.channel.orders
+    committed = session.strategy.agree(-1 if orders is None or orders.checkpoint is None else orders.checkpoint)
+    if committed < state.step:
+        snapshot(run)
+        await_commit(run)
+    metrics = session.strategy.evaluate(session.splits.test) if len(session.splits.test) else state.metrics
+    run.reporter.pace(state.step, None, metrics)
+    if run.rank == 0:
+        _export(run, metrics)
+    _await(run, lambda orders: orders.done)
+
+
+def _export(run: Run, metrics: dict[str, float]) -> None:
+    session = run.session
+    assert session.training.task is not None
+    model, metadata = export_model(
+        session.state.model,
+        session.training.task.class_name,
+        session.training.task.parameters,
+        metrics,
+        session.state.step,
+        job=session.environment.job,
+    )
+    save = SaveId(generation=run.generation.id, step=session.state.step)
+    run.arena.export(save, model, metadata, metrics, run.superseded)

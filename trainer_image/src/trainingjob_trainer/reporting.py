@@ -1,0 +1,75 @@
+"""What this process tells about itself: its phase and state, and its pace about once a second. Effects: the channel, the stamp page."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from trainingjob_agent.stamp import StampWriter
+from trainingjob_api.contract.channel import Pace, Standing
+from trainingjob_api.contract.messages import GenerationId, Phase, State
+from trainingjob_trainer.channel import Channel
+
+PACE_SECONDS = 1.0
+
+
+class Reporter:
+    """Speaks for the main thread.
+
+    Args:
+        channel: to the agent.
+        stamp: the stamp page.
+        total_steps: of the job.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, channel: Channel, stamp: StampWriter, total_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel, self._stamp, self._total, self._clock = channel, stamp, total_steps, clock
+        self._said: Standing | None = None
+        self._attempt = 0
+        self._training_seconds = 0.0
+        self._samples = 0
+        self._since = clock()
+
+    def standing(self, phase: Phase, generation: GenerationId | None = None, state: State | None = None) -> None:
+        """Tell where this process stands, if that has changed."""
+        words = Standing(phase=phase, generation=generation, state=state)
+        self._stamp.mark(phase, generation=generation, step=None if state is None else state.step)
+        if words != self._said or phase is Phase.IDLE:
+            self._said = words
+            self._channel.send(words)
+
+    def step_begins(self, step: int) -> float:
+        """Stamp it; the time."""
+        self._stamp.step(step)
+        return self._clock()
+
+    def step_ended(self, began: float, attempt: int, step: int, samples: int, loss: float, metrics: dict[str, float]) -> None:
+        """Count the step, and tell the pace if it is time."""
+        now = self._clock()
+        if attempt != self._attempt:
+            self._attempt, self._training_seconds = attempt, 0.0
+        self._training_seconds += now - began
+        self._samples += samples
+        if now - self._since >= PACE_SECONDS or step == self._total:
+            self.pace(step, loss, metrics)
+
+    def pace(self, step: int, loss: float | None, metrics: dict[str, float]) -> None:
+        """Tell it now."""
+        now = self._clock()
+        self._channel.send(
+            Pace(
+                step=step,
+                total_steps=self._total,
+                loss=loss if loss is not None and math.isfinite(loss) else None,
+                samples_per_second=self._samples / max(now - self._since, 1e-9),
+                training_seconds=self._training_seconds,
+                metrics=metrics,
+            )
+        )
+        self._samples, self._since = 0, now
+
+    def regrouped(self) -> None:
+        """A generation begins: the time before it does not count for the pace."""
+        self._samples, self._since = 0, self._clock()

@@ -1,0 +1,146 @@
+"""Builds what a training process consists of, from the job's spec. Effects: imports the user's code, reads its data.
+
+Everything slow is done here, before the process reports Idle: imports, data, the model, and the first optimizer, whose
+construction makes torch import its compiler.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from trainingjob_api.contract.channel import ProcessEnvironment
+from trainingjob_api.spec.job import JobSpec
+from trainingjob_api.spec.training import Training
+from trainingjob_api.storage.manifest import Position
+from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
+from trainingjob_trainer.data import Splits
+from trainingjob_trainer.learning.optimizer import build_optimizer
+from trainingjob_trainer.randomness import seed_model
+from trainingjob_trainer.strategy.data_parallel import DataParallel
+from trainingjob_trainer.strategy.order import SampleOrder
+from trainingjob_trainer.strategy.port import Strategy
+from trainingjob_trainer.task import Task, load_task
+from trainingjob_trainer.transport.gloo import GlooTransport
+from trainingjob_trainer.transport.nccl import NcclTransport
+from trainingjob_trainer.transport.port import Transport
+from trainingjob_trainer.transport.store import Ask
+
+log = logging.getLogger(__name__)
+
+
+class UserMistake(ValueError):  # noqa: N818 - it is the user's, not ours
+    """The manifest or the user's code cannot work as it is; the message names the field and the fix."""
+
+
+@contextmanager
+def user_code(field: str) -> Iterator[None]:
+    """Around the user's code where a ValueError means that the manifest does not fit it."""
+    try:
+        yield
+    except UserMistake:
+        raise
+    except ValueError as error:
+        text = str(error)
+        raise UserMistake(text if text.startswith("training.") else f"{field}: {text}") from error
+
+
+@dataclass
+class Session:
+    """One training process's parts."""
+
+    environment: ProcessEnvironment
+    spec: JobSpec
+    training: Training
+    task: Task
+    splits: Splits
+    state: TrainingState
+    order: SampleOrder
+    total_steps: int
+    transport: Transport
+    strategy: Strategy
+
+    def finished(self) -> bool:
+        """All steps are done, or early stopping has ended them."""
+        return self.state.step >= self.total_steps or self.state.stopped_early
+
+    def position(self) -> Position:
+        """Where training stands, for checkpoints and peers."""
+        state = self.state
+        epoch, within = self.order.place(state.step)
+        return Position(
+            step=state.step,
+            epoch_of_data=epoch,
+            step_in_epoch=within,
+            samples=self.order.samples(state.step),
+            digest=state.digest,
+            lanes=self.spec.lanes if self.training.reduction == "Deterministic" else 0,
+            rng=f"keyed by (seed {self.training.seed}, step, lane)",
+            strategy=self.training.strategy.type,
+            finite=state.finite(),
+            clean=state.clean,
+            metrics=state.metrics,
+            early_stopping=state.stored_early_stopping(),
+            extra={"evaluated_step": state.evaluated_step},
+        )
+
+    def restart(self, attempt: int) -> None:
+        """Back to step 0: the first weights, made again as they were made at first."""
+        with self.state.changing():
+            fresh = _build_state(self.task, self.training, next(self.state.model.parameters()).device)
+            copy_tensors(fresh.tensors(), self.state.tensors())
+            self.state.restart(attempt, self.training.seed)
+
+
+def build(environment: ProcessEnvironment, ask: Ask, watch: Callable[[Transport], Transport] = lambda transport: transport) -> Session:
+    """Everything from the environment.
+
+    Args:
+        environment: what the agent told this process.
+        ask: the channel's store call.
+        watch: put around the transport.
+
+    Raises:
+        UserMistake: the spec or the user's code cannot work.
+    """
+    spec = JobSpec.model_validate_json(environment.config)
+    training = spec.training
+    if training.task is None:
+        raise UserMistake("training.task: is missing, and a script does not run in this process")
+    torch.set_num_threads(training.threads)
+    device = _device(spec, environment)
+    transport = watch(NcclTransport(ask, device) if device.type == "cuda" else GlooTransport(ask, environment.interface))
+    with user_code("training.task.parameters"):
+        task = load_task(training.task.class_name, training.task.parameters)
+    with user_code("training.task"):
+        splits = task.splits(training.seed, training.split.validation, training.split.test)
+        order = SampleOrder(len(splits.train), training.global_batch_size, training.seed)
+        state = _build_state(task, training, device)
+    total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
+    strategy = DataParallel(task, state, training, spec.lanes, order, splits.train, total, transport)
+    log.info(
+        "built %s: %d training samples, %d steps of %d", training.task.class_name, len(splits.train), total, training.global_batch_size
+    )
+    return Session(environment, spec, training, task, splits, state, order, total, transport, strategy)
+
+
+def _build_state(task: Task, training: Training, device: torch.device) -> TrainingState:
+    seed_model(training.seed)
+    model = task.model().to(device)
+    optimizer = build_optimizer(training.optimizer, model)
+    materialise(optimizer)
+    return TrainingState(model, optimizer)
+
+
+def _device(spec: JobSpec, environment: ProcessEnvironment) -> torch.device:
+    if spec.workers.gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserMistake("workers.gpus: GPUs are asked for, but torch finds none; use an image with CUDA, or set gpus: 0")
+    device = torch.device("cuda", environment.process % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,215 @@
+"""Every rank holds the whole model and computes its lanes of each batch; gradients are summed. Effects: the training state.
+
+The gradient of a step is the sum over all samples divided by the global weight, whoever computed which share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from trainingjob_api.contract.messages import Seat
+from trainingjob_api.spec.training import Training
+from trainingjob_trainer.checkpoint.state import TrainingState
+from trainingjob_trainer.data import Batch, Dataset
+from trainingjob_trainer.learning.optimizer import set_learning_rate
+from trainingjob_trainer.learning.regularisation import add_l1_, clip_, penalised
+from trainingjob_trainer.learning.schedule import learning_rate
+from trainingjob_trainer.randomness import seed_lane
+from trainingjob_trainer.strategy.buckets import Buckets
+from trainingjob_trainer.strategy.control import WIDTH, Flags, decode, encode
+from trainingjob_trainer.strategy.lanes import lanes_of, micro_batches, share
+from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
+from trainingjob_trainer.strategy.order import SampleOrder
+from trainingjob_trainer.strategy.port import Outcome
+from trainingjob_trainer.strategy.reduction import Deterministic, Fast, Reduction
+from trainingjob_trainer.task import Task
+from trainingjob_trainer.transport.port import Interrupted, Pending, Transport
+
+_LOSS, _WEIGHT, _BUFFERS = WIDTH, WIDTH + 1, WIDTH + 2
+"""The last reduced tensor: the control word, the loss sum, the weight, the changes of the model's buffers."""
+
+
+class DataParallel:
+    """See strategy.port.Strategy.
+
+    Args:
+        task: gives the loss and the evaluation.
+        state: what is trained.
+        spec: `training` of the job.
+        lanes: with reduction Deterministic, how many; otherwise as many as ranks.
+        order: which samples a step computes.
+        dataset: the training data.
+        total_steps: for the schedule.
+        transport: carries the reductions.
+    """
+
+    kinds = frozenset({"replicated"})
+
+    def __init__(
+        self,
+        task: Task,
+        state: TrainingState,
+        spec: Training,
+        lanes: int,
+        order: SampleOrder,
+        dataset: Dataset,
+        total_steps: int,
+        transport: Transport,
+    ) -> None:
+        self._task, self._state, self._spec, self._transport = task, state, spec, transport
+        self._order, self._dataset, self._total_steps = order, dataset, total_steps
+        self._fixed_lanes = lanes if spec.reduction == "Deterministic" else None
+        self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
+        self._device = self._parameters[0].device
+        self._penalised = penalised(state.model)
+        self._evaluation = task.evaluation()
+        self._gradients = Buckets(self._parameters)
+        self._buffers = ModuleBuffers(state.model)
+        self._tail = torch.zeros(_BUFFERS + self._buffers.width, dtype=torch.float64, device=self._device)
+        self._reductions: list[Reduction] = []
+        self._lanes = self._rank = self._world = 0
+        self._own = range(0)
+        self._loss = self._weight = 0.0
+        """Sums of the lane that was computed last."""
+
+    def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
+        """Any one of them is enough."""
+        return len(survivors) > 0
+
+    def start(self, rank: int, world: int) -> None:
+        """A generation has been formed."""
+        self._rank, self._world = rank, world
+        self._lanes = self._fixed_lanes or world
+        self._own = lanes_of(rank, world, self._lanes)
+        self._reductions = [self._reduction(tensor) for tensor in (*self._gradients.flats(), self._tail)]
+
+    def _reduction(self, tensor: Tensor) -> Reduction:
+        if self._fixed_lanes is None:
+            return Fast(tensor, self._transport)
+        return Deterministic(tensor, self._transport, self._rank, self._world, self._lanes)
+
+    def step(self, flags: Flags) -> Outcome:
+        """One optimizer step over one global batch."""
+        ids = self._order.batch(self._state.step)
+        self._buffers.keep()
+        works = self._compute(ids, flags)
+        if not self._transport.settle(works):
+            self._buffers.put_back()
+            raise Interrupted
+        decision = decode(self._reductions[-1].total(WIDTH).tolist())
+        for reduction in self._reductions:
+            reduction.take()
+        loss_sum, weight = self._tail[_LOSS:_BUFFERS].tolist()
+        updated = math.isfinite(loss_sum) and self._gradients_finite()
+        with self._state.changing():
+            if updated:
+                self._update(weight)
+            else:
+                self._buffers.put_back()
+                self._state.clean = False
+            self._state.step += 1
+            self._state.extend_digest("step", loss_sum, weight)
+        return Outcome(decision, loss_sum / weight if weight else math.nan, len(ids), updated)
+
+    def _compute(self, ids: Tensor, flags: Flags) -> list[Pending]:
+        """This rank's lanes, and the reductions begun: gradients in bucket order, the tail last."""
+        works: list[Pending] = []
+        last = max(0, len(self._own) - 1)
+
+        def launch(index: int) -> None:
+            self._reductions[index].put(last)
+            works.append(self._reductions[index].launch())
+
+        self._state.model.train()
+        for row, lane in enumerate(self._own):
+            self._compute_lane(ids, lane, launch if row == last else None)
+            self._fill_tail(flags if row == 0 else Flags())
+            if row != last:
+                for reduction in self._reductions:
+                    reduction.put(row)
+        if not self._own:
+            self._gradients.clear()
+            self._gradients.arm(launch)
+            self._loss = self._weight = 0.0
+            self._fill_tail(flags)
+        self._gradients.flush()
+        launch(len(self._reductions) - 1)
+        return works
+
+    def _compute_lane(self, ids: Tensor, lane: int, launch: Callable[[int], None] | None) -> None:
+        """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going."""
+        positions = share(len(ids), self._lanes, lane)
+        pieces = list(micro_batches(ids[positions.start : positions.stop], self._spec.micro_batch_size))
+        self._gradients.clear()
+        self._buffers.put_back()
+        self._loss = self._weight = 0.0
+        seed_lane(self._spec.seed, self._state.step, lane)
+        if launch is not None and not pieces:
+            self._gradients.arm(launch)
+        for number, piece in enumerate(pieces):
+            loss, weight = self._task.loss(self._state.model, self._fetch(self._dataset, piece))
+            if launch is not None and number == len(pieces) - 1:
+                self._gradients.arm(launch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._loss += float(loss.detach())
+            self._weight += float(weight)
+
+    def _fill_tail(self, flags: Flags) -> None:
+        self._tail[:_BUFFERS] = torch.tensor([*encode(flags), self._loss, self._weight], dtype=torch.float64)
+        if self._own:
+            self._buffers.write_change(self._weight, self._tail[_BUFFERS:])
+        else:
+            self._tail[_BUFFERS:].zero_()
+
+    def _gradients_finite(self) -> bool:
+        return all(bool(torch.isfinite(flat.sum())) for flat in self._gradients.flats())
+
+    def _update(self, weight: float) -> None:
+        for flat in self._gradients.flats():
+            flat.div_(weight or 1.0)
+        regularisation = self._spec.regularisation
+        add_l1_(self._penalised, regularisation.l1)
+        if regularisation.gradient_clip_norm is not None:
+            clip_(self._parameters, regularisation.gradient_clip_norm)
+        rate = learning_rate(self._spec.schedule, self._spec.optimizer.learning_rate, self._state.step, self._total_steps)
+        set_learning_rate(self._state.optimizer, rate)
+        self._state.optimizer.step()
+        self._buffers.apply(self._tail[_BUFFERS:], weight)
+
+    @torch.no_grad()
+    def evaluate(self, dataset: Dataset) -> dict[str, float]:
+        """The metrics over a dataset. Cut into lanes like a batch, so that Deterministic holds here too."""
+        total = torch.zeros(self._evaluation.length, dtype=torch.float64, device=self._device)
+        reduction = self._reduction(total)
+        self._state.model.eval()
+        for row, lane in enumerate(self._own):
+            total.zero_()
+            positions = share(len(dataset), self._lanes, lane)
+            for ids in micro_batches(torch.arange(positions.start, positions.stop), self._evaluation_batch()):
+                total += self._evaluation.update(self._state.model, self._fetch(dataset, ids)).to(total)
+            reduction.put(row)
+        self._state.model.train()
+        if not self._transport.settle([reduction.launch()]):
+            raise Interrupted
+        reduction.take()
+        return self._evaluation.result(total.cpu())
+
+    def _evaluation_batch(self) -> int:
+        return self._spec.micro_batch_size or max(1, -(-self._spec.global_batch_size // self._lanes))
+
+    def agree(self, value: int) -> int:
+        """Rank 0's value."""
+        word = torch.tensor([value], dtype=torch.int64, device=self._device)
+        if not self._transport.settle([self._transport.broadcast(word, 0)]):
+            raise Interrupted
+        return int(word)
+
+    def _fetch(self, dataset: Dataset, ids: Tensor) -> Batch:
+        batch = dataset.batch(ids)
+        if self._device.type == "cpu":
+            return batch
+        return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,67 @@
+"""What the loop asks of a strategy. Pure: types only.
+
+A strategy owns the step clock, what kinds of state there are, and whether the state survives with the members that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trainingjob_api.contract.messages import Seat
+from trainingjob_trainer.data import Dataset
+from trainingjob_trainer.strategy.control import Decision, Flags
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished step."""
+
+    decision: Decision
+    """What all ranks do next."""
+    loss: float
+    """Mean over the global batch."""
+    samples: int
+    """Of the global batch."""
+    updated: bool = True
+    """False: the loss or a gradient was not finite, and the weights were left as they were."""
+
+
+class Strategy(Protocol):
+    """The work of one rank, together with the others."""
+
+    kinds: frozenset[str]
+    """The kinds of state it has: replicated, sharded, local."""
+
+    def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
+        """Whether these members of `world` hold the whole state among them."""
+        ...
+
+    def start(self, rank: int, world: int) -> None:
+        """A generation has been formed."""
+        ...
+
+    def step(self, flags: Flags) -> Outcome:
+        """One optimizer step over one global batch.
+
+        Raises:
+            Interrupted: a peer is lost; the state is that of before the step.
+        """
+        ...
+
+    def evaluate(self, dataset: Dataset) -> dict[str, float]:
+        """The metrics over a dataset, each sample counted once; the same at every rank.
+
+        Raises:
+            Interrupted: a peer is lost.
+        """
+        ...
+
+    def agree(self, value: int) -> int:
+        """Rank 0's value.
+
+        Raises:
+            Interrupted: a peer is lost.
+        """
+        ...

@@ -1,0 +1,192 @@
+"""The transport over gloo, for CPUs. Effects: sockets and threads of this process.
+
+A ProcessGroupGloo is made directly, without torch's global process group, so that a generation's group can be dropped
+and the next one stand beside what is left of it. A group is never destroyed: its destructor joins threads while holding
+the interpreter's lock, and has been seen to hang. What remains of a cut group is two idle threads and no connection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._distributed_c10d import AllgatherOptions, AllreduceOptions, BroadcastOptions, ProcessGroupGloo
+
+from trainingjob_api.contract.messages import Generation
+from trainingjob_trainer.transport import sockets
+from trainingjob_trainer.transport.port import Forming, Pending
+from trainingjob_trainer.transport.store import Ask, ChannelStore
+
+log = logging.getLogger(__name__)
+
+FORM_SECONDS = 30.0
+"""How long gloo itself waits for a peer while a group is formed."""
+COLLECTIVE = timedelta(days=1)
+"""gloo's own limit of a collective. Long: a lost peer closes its connections, and a hung one is the agents' to find, by the stamps."""
+
+Group = Any
+"""A ProcessGroupGloo. torch's stubs do not know its methods."""
+
+_kept: list[Group] = []
+
+
+class _Failed:
+    """A collective that could not even begin."""
+
+    def wait(self) -> bool:
+        raise RuntimeError("the group is gone")
+
+
+class GlooTransport:
+    """See transport.port.Transport.
+
+    Args:
+        ask: the channel's store call.
+        interface: the network interface to use; None: the one of the seat's address, if that is an IP address.
+    """
+
+    def __init__(self, ask: Ask, interface: str | None = None) -> None:
+        self._ask = ask
+        self._interface = interface
+        self._lock = threading.Lock()
+        self._group: Group | None = None
+        self._forming = Forming.NOTHING
+        self._ticket = 0
+        self._streams: frozenset[sockets.Stream] = frozenset()
+        self._leftover: frozenset[sockets.Stream] = frozenset()
+        self._device: ProcessGroupGloo.Device | None = None
+
+    @property
+    def forming(self) -> Forming:
+        """How far the group is."""
+        return self._forming
+
+    def form(self, generation: Generation, rank: int, ended: Callable[[], None]) -> None:
+        """Begin to form the group in a side thread. Peers of the generation before have all left: its connections are cut now."""
+        self.interrupt()
+        with self._lock:
+            sockets.cut(self._leftover)
+            self._leftover = frozenset()
+            self._ticket += 1
+            self._forming = Forming.PENDING
+            ticket = self._ticket
+        arguments = (ticket, generation, rank, ended)
+        threading.Thread(target=self._form, args=arguments, name=f"form-{generation.id.label()}", daemon=True).start()
+
+    def _form(self, ticket: int, generation: Generation, rank: int, ended: Callable[[], None]) -> None:
+        before = sockets.established()
+        group: Group | None = None
+        try:
+            store = ChannelStore(self._ask, generation.id.label(), timedelta(seconds=FORM_SECONDS))
+            options = _make_options()
+            options._timeout = timedelta(seconds=FORM_SECONDS)
+            options._devices = [self._listen(generation.seats[rank].address)]
+            group = ProcessGroupGloo(store, rank, len(generation.seats), options)
+            _kept.append(group)
+        except (RuntimeError, TimeoutError) as error:
+            log.warning("generation %s: the group could not be formed: %s", generation.id.label(), error)
+        finally:  # whatever happened: somebody waits
+            self._formed(ticket, group, sockets.established() - before)
+            ended()
+
+    def _formed(self, ticket: int, group: Group | None, streams: frozenset[sockets.Stream]) -> None:
+        with self._lock:
+            if ticket == self._ticket:
+                self._group, self._streams = group, streams
+                self._forming = Forming.FAILED if group is None else Forming.FORMED
+            else:
+                sockets.cut(streams)
+
+    def _listen(self, address: str) -> ProcessGroupGloo.Device:
+        if self._device is None:
+            if self._interface not in (None, "lo"):
+                self._device = ProcessGroupGloo.create_device(interface=self._interface)
+            else:
+                self._device = ProcessGroupGloo.create_device(hostname="127.0.0.1" if self._interface == "lo" else _host(address))
+        return self._device
+
+    def interrupt(self) -> None:
+        """Cut this generation's connections, and abandon a group that is being formed."""
+        with self._lock:
+            self._ticket += 1
+            self._group = None
+            self._forming = Forming.NOTHING
+            sockets.cut(self._streams)
+            self._streams = frozenset()
+
+    def retire(self) -> None:
+        """Drop the group, but leave its connections until the next one is formed: a slower peer may still be reading."""
+        with self._lock:
+            self._ticket += 1
+            self._group = None
+            self._forming = Forming.NOTHING
+            self._leftover |= self._streams
+            self._streams = frozenset()
+
+    def all_reduce(self, tensor: Tensor) -> Pending:
+        """Sum over ranks, in place. Every rank gets the same bits."""
+        return self._launch(lambda group: group.allreduce([tensor], _reduce_options()))
+
+    def all_gather(self, output: Tensor, tensor: Tensor) -> Pending:
+        """Every rank's tensor, in rank order, as the rows of `output`."""
+        pieces = list(torch.split(output.view(-1), tensor.numel()))
+        options = AllgatherOptions()
+        options.timeout = COLLECTIVE
+        return self._launch(lambda group: group.allgather([pieces], [tensor.view(-1)], options))
+
+    def broadcast(self, tensor: Tensor, root: int) -> Pending:
+        """Rank `root`'s tensor for all, in place."""
+        options = BroadcastOptions()
+        options.rootRank, options.timeout = root, COLLECTIVE
+        return self._launch(lambda group: group.broadcast([tensor], options))
+
+    def _launch(self, begin: Callable[[Group], Pending]) -> Pending:
+        group = self._group
+        if group is None:
+            return _Failed()
+        try:
+            return begin(group)
+        except RuntimeError as error:
+            log.info("a collective could not begin: %s", _first_line(error))
+            return _Failed()
+
+    def settle(self, works: Sequence[Pending]) -> bool:
+        """Wait for all; after a failure the connections are cut first, so that the rest, and the peers, end at once too."""
+        good = True
+        for work in works:
+            try:
+                work.wait()
+            except RuntimeError as error:
+                if good:
+                    log.info("a collective failed: %s", _first_line(error))
+                    self.interrupt()
+                good = False
+        return good
+
+
+def _make_options() -> Any:
+    return getattr(ProcessGroupGloo, "_Options")()  # noqa: B009 - the stubs know it by another name
+
+
+def _reduce_options() -> AllreduceOptions:
+    options = AllreduceOptions()
+    options.timeout = COLLECTIVE
+    return options
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _host(address: str) -> str:
+    """The address if it is an IP address, else nothing: gloo then takes what this machine's name stands for."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return ""
