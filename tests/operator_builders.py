@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trainingjob_api.contract.intent import MemberView, Report
@@ -13,7 +13,7 @@ from trainingjob_api.status import Condition, Status, WorkerRecord
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed, Pod, PodPhase, Role
 
-CREATED = datetime(2026, 1, 1, 12, 0, tzinfo=timezone.utc)
+CREATED = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 NOW = CREATED + timedelta(minutes=10)
 UID = "7a1b2c3d-0000-4000-8000-000000000001"
 SETTINGS = Settings()

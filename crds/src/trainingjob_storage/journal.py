@@ -27,17 +27,16 @@ from trainingjob_api.storage.entries import (
     Quarantine,
     Rollback,
 )
-from trainingjob_api.storage.layout import SAVES_PREFIX, Label, export_keys, export_prefix, parse_save_key
+from trainingjob_api.storage.layout import Label, export_keys, export_prefix
 from trainingjob_api.storage.log import History, Kept
 from trainingjob_api.storage.manifest import Manifest
 from trainingjob_api.storage.retention import to_drop
 from trainingjob_storage.appender import Appender
 from trainingjob_storage.checkpoints import build_manifest, read_manifest, read_shards, write_manifest
-from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, OwnedByAnother
+from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother
+from trainingjob_storage.position import POSITION_STEPS, position_of
 from trainingjob_storage.store import Store
-
-POSITION_STEPS = 20
-"""So many of the newest visible checkpoints are named in a LogPosition."""
+from trainingjob_storage.sweep import sweep
 
 
 @dataclass(frozen=True)
@@ -234,8 +233,14 @@ class Journal:
         if label in history.checkpoints or label in history.dropped:
             return self._position(history)
         authority = Authority(commit.save.generation.attempt, max(epoch, commit.save.generation.epoch))
+        self._stand_down(history, authority)
         manifest = build_manifest(commit, authority.epoch, self._build)
-        sha256 = write_manifest(self._store, manifest)
+        try:
+            sha256 = write_manifest(self._store, manifest)
+        except NotWhole:
+            # A later attempt sweeps what an earlier one had not committed.
+            self._stand_down(self._log.refresh(), authority)
+            raise
         return self._append(
             lambda seq: Checkpoint(
                 nonce=label,
@@ -281,23 +286,7 @@ class Journal:
             saves = tuple(to_drop(history, keep, protected_steps)[:1000])
             return Drop(nonce=_short(",".join(saves)), saves=saves, **self._frame(authority, seq)) if saves else None
 
-        return self._sweep(self._log.append(entry))
-
-    def _sweep(self, history: History) -> list[str]:
-        """Delete the objects of dropped saves, and of those of earlier attempts that were never committed: now they cannot be."""
-        swept: dict[str, list[str]] = {}
-        for key in self._store.list(SAVES_PREFIX):
-            parsed = parse_save_key(key)
-            if parsed is None:
-                continue
-            label = str(parsed[0])
-            generation = parsed[0].generation()
-            abandoned = generation is not None and generation.attempt < history.attempt and label not in history.checkpoints
-            if label in history.dropped or abandoned:
-                swept.setdefault(label, []).append(key)
-        for keys in swept.values():
-            self._store.delete(keys)
-        return sorted(swept)
+        return sweep(self._store, self._log.append(entry))
 
     # --- the end ------------------------------------------------------------------------------------
 
@@ -325,6 +314,11 @@ class Journal:
 
     # --- inside -------------------------------------------------------------------------------------
 
+    def _stand_down(self, history: History, authority: Authority) -> None:
+        outranked = history.outranks(authority, self._uid)
+        if outranked is not None:
+            raise Fenced(outranked.reason)
+
     def _append(self, make: Callable[[int], Entry]) -> LogPosition:
         return self._position(self._log.append(lambda _, seq: make(seq)))
 
@@ -332,23 +326,7 @@ class Journal:
         return {"seq": seq, "attempt": authority.attempt, "epoch": authority.epoch, "time": self._now()}
 
     def _position(self, history: History) -> LogPosition:
-        newest = history.newest()
-        ours = history.owner is not None and history.owner.owner_uid == self._uid
-        done = history.done if ours else None
-        exported = history.exported if ours else None
-        return self._opened.model_copy(
-            update={
-                "seq": history.seq,
-                "attempt": history.attempt,
-                "epoch": history.epoch,
-                "checkpoint": newest.step if newest else None,
-                "checkpoints": tuple(sorted({kept.step for kept in history.visible()})[-POSITION_STEPS:]),
-                "quarantined": history.quarantined[-POSITION_STEPS:],
-                "exported": f"{self._store.uri}/{exported.folder}" if exported else None,
-                "done": done is not None,
-                "result": done.result if done else {},
-            }
-        )
+        return position_of(history, self._uid, self._store.uri, self._opened)
 
 
 def _short(text: str) -> str:

@@ -46,18 +46,20 @@ def read_history(storage: Storage) -> History:
 
 
 def outputs(folder: JobFolder, storage: Storage, only: int | None) -> Iterator[Output]:
-    """Everything that workers printed: first what is in storage, then what lies on this machine.
+    """Everything that workers printed: what lies on this machine, and from storage the lives of which nothing does.
 
     Args:
         folder: the local job.
-        storage: where finished lives of training processes are kept.
+        storage: where the finished lives of training processes are kept.
         only: the worker wanted; None: all, and the rendezvous.
     """
-    yield from _stored(open_storage(storage), only)
-    for path in sorted(folder.pods.glob("*.log")):
-        index = _index(path.stem)
-        if only is None or index == only:
-            yield Output(path.stem, index, path.read_text(errors="replace"))
+    here = [path for path in sorted(folder.pods.glob("*.log")) if path.stat().st_size]
+    seats = {_seat(path.stem) for path in here}
+    yield from _stored(open_storage(storage), only, seats)
+    for path in here:
+        seat = _seat(path.stem)
+        if only is None or (seat is not None and seat[0] == only):
+            yield Output(path.stem, None if seat is None else seat[0], path.read_text(errors="replace"))
 
 
 def last_words(folder: JobFolder, job: TrainingJob) -> list[str]:
@@ -80,14 +82,15 @@ def tail(path: Path, count: int = LAST_LINES) -> list[str]:
         return file.read().decode(errors="replace").splitlines()[-count:]
 
 
-def _stored(store: Store, only: int | None) -> Iterator[Output]:
+def _stored(store: Store, only: int | None, here: set[tuple[int, int] | None]) -> Iterator[Output]:
     for key in store.list(RUNS_PREFIX):
         member = parse_run_log_key(key)
-        if member is not None and only in (None, member.worker):
+        if member is not None and only in (None, member.worker) and (member.worker, member.incarnation) not in here:
             yield Output(f"worker {member.label()}", member.worker, store.get(key).decode(errors="replace"))
 
 
-def _index(name: str) -> int | None:
-    """The worker's index in a pod's name."""
+def _seat(name: str) -> tuple[int, int] | None:
+    """The worker and the incarnation in a pod's name."""
     parts = name.rsplit("-", 3)
-    return int(parts[2]) if len(parts) == 4 and parts[1] == "worker" and parts[2].isdigit() else None
+    is_worker = len(parts) == 4 and parts[1] == "worker" and parts[2].isdigit() and parts[3].isdigit()
+    return (int(parts[2]), int(parts[3])) if is_worker else None

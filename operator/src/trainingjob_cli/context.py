@@ -27,6 +27,9 @@ from trainingjob_storage.errors import StorageError
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+_NARROWEST = 100
+"""A table is wrapped by the terminal rather than its words being cut."""
+_FILE_WIDTH = 240
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 StateDir = Annotated[
@@ -54,7 +57,10 @@ DEBUGGING = Debugging()
 
 def console() -> Console:
     """Where results go."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = Console(highlight=False)
+    if terminal.is_terminal and terminal.width >= _NARROWEST:
+        return terminal
+    return Console(highlight=False, width=_NARROWEST if terminal.is_terminal else _FILE_WIDTH)
 
 
 def say(text: str) -> None:

@@ -12,12 +12,13 @@ from typing import Annotated
 
 import typer
 
+from trainingjob_api.spec.checkpoint import Storage as Place
 from trainingjob_api.storage.log import History
 from trainingjob_cli.archive import open_storage, read_history
 from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.run import Plain, conclude, execute
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
-from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.local.jobs import LocalJobs, unknown
 from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.state import JobKey
 
@@ -82,16 +83,19 @@ def delete(
 ) -> None:
     """Forget a local job, ending its processes; its storage stays unless --storage is given."""
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
-    uri = find(jobs, key).spec.checkpoint.storage
-    if storage and not yes and not typer.confirm(f"Delete everything below {uri.uri}?"):
+    body = jobs.read(key)
+    if body is None:
+        raise Mistake(unknown(key, jobs.all()))
+    kept = Place.model_validate(body["spec"]["checkpoint"]["storage"])  # not the whole job: one that cannot be read any more can be deleted
+    if storage and not yes and not typer.confirm(f"Delete everything below {kept.uri}?"):
         raise Mistake("nothing was deleted")
     with in_charge(jobs.folder(key)):
         asyncio.run(_end_pods(jobs, key))
         if storage:
-            store = open_storage(uri)
+            store = open_storage(kept)
             store.delete(store.list(""))
         jobs.remove(key)
-    rest = "" if storage else f"; what it stored stays in {uri.uri}"
+    rest = "" if storage else f"; what it stored stays in {kept.uri}"
     say(f"job {name} is deleted{rest}")
 
 

@@ -48,6 +48,7 @@ def as_yaml(manifests: list[Manifest]) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.width = 120
+    yaml.representer.ignore_aliases = lambda _: True  # the same map twice is written twice: anchors are hard to read
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # kind and name first, as people write them
     out = io.StringIO()
     for manifest in manifests:

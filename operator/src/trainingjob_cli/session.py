@@ -32,6 +32,10 @@ _LOOK_SECONDS = 0.2
 _DRAIN_SECONDS = 30.0
 """How long processes of an ended job may take to go by themselves."""
 _KILL_SECONDS = 10.0
+_STOP_MARGIN_SECONDS = 30.0
+"""Beyond the operator's own limit for a suspension; then the command ends without it."""
+_HOPELESS_PASSES = 20
+"""So many failed passes in a row (minutes, with the queue's backoff) end the command; the pods go on."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,6 +64,9 @@ class Session:
         self._status: Status | None = None
         self._gone = False
         self._interrupts = 0
+        self._stop_by = float("inf")
+        self._failed_passes = 0
+        self._trouble = ""
         self._turned = asyncio.Event()
         """Set after every pass and signal."""
 
@@ -100,7 +107,14 @@ class Session:
 
     async def _pass(self, key: JobKey) -> float | None:
         try:
-            return await reconcile(self, key, self._settings, datetime.now(UTC))
+            after = await reconcile(self, key, self._settings, datetime.now(UTC))
+        except (OSError, ValueError) as error:
+            self._failed_passes += 1
+            self._trouble = str(error)
+            raise
+        else:
+            self._failed_passes = 0
+            return after
         finally:
             self._turned.set()
 
@@ -108,9 +122,11 @@ class Session:
         while True:
             await self._turned.wait()
             self._turned.clear()
-            if self._gone or self._interrupts > 1:
+            if self._gone or self._interrupts > 1 or asyncio.get_running_loop().time() > self._stop_by:
                 await self._kill()
                 return Outcome.DELETED if self._gone else Outcome.KILLED
+            if self._failed_passes and (self._interrupts or self._failed_passes >= _HOPELESS_PASSES):
+                raise Mistake(f"job {self._key.name} cannot be looked after: {self._trouble}")
             if self._seen is None or self._status is None:
                 continue
             _refuse_unstartable(self._seen.pods, self._status)
@@ -145,6 +161,9 @@ class Session:
             self._display.note("saving, then stopping; Ctrl-C again ends it at once")
             self._jobs.edit(self._key, lambda spec: {**spec, "suspend": True})
             self._queue.add(self._key)
+            limit = self._settings.suspend_timeout_seconds + _STOP_MARGIN_SECONDS
+            self._stop_by = asyncio.get_running_loop().time() + limit
+            asyncio.get_running_loop().call_later(limit + _LOOK_SECONDS, self._turned.set)
         self._turned.set()
 
     async def _watch_file(self) -> None:

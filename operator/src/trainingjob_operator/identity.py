@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -41,6 +42,7 @@ def key_id(operator_key: bytes) -> str:
     return hashlib.sha256(b"trainingjob key id:" + operator_key).hexdigest()[:_KEY_ID_LENGTH]
 
 
+@lru_cache(maxsize=1024)
 def derive(operator_key: bytes, job_uid: str) -> Identity:
     """The identity of the job `job_uid` under `operator_key`: equal arguments give equal bytes."""
     key = Ed25519PrivateKey.from_private_bytes(_derived(operator_key, job_uid, "rendezvous-key"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Restore, Stop
-from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.finished import ended
 from trainingjob_operator.policy.suspend import is_suspended
 from trainingjob_operator.policy.wanted import Wanted, seats
-from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed, Role
 
 
@@ -29,7 +27,7 @@ def changes_intent(seen: Observed, decision: Decision) -> bool:
     return decision.course is Course.SUSPENDED and not is_suspended(seen)
 
 
-def intent(seen: Observed, decision: Decision, settings: Settings) -> Intent | None:
+def intent(seen: Observed, decision: Decision) -> Intent | None:
     """The intent; None when nothing of the job is to run, or runs still."""
     if decision.course not in (Course.RUNNING, Course.STOPPING, Course.ENDED):
         return None
@@ -47,7 +45,7 @@ def intent(seen: Observed, decision: Decision, settings: Settings) -> Intent | N
         replicas=workers.replicas,
         min_workers=min(workers.minimum, workers.replicas),
         processes_per_worker=workers.processes_per_worker,
-        build=pin(seen.job, settings).build,
+        build=seen.job.status.build,
         stop=Stop(request=stop.request) if stop is not None else None,
         failed=outcome.message if outcome is not None and not outcome.complete else None,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from trainingjob_api.contract.intent import Intent
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children.desired import Desired, missing, strangers
 from trainingjob_operator.children.pinned import pin
@@ -33,11 +34,12 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
     events = told(seen.job.status, status)
     if changes_intent(seen, decision):
         return Plan(status=status, events=events, requeue_after=0.0)
+    told_now = intent(seen, decision)
     return Plan(
         status=status,
-        create=_missing(seen, decision, settings),
+        create=_missing(seen, decision, told_now, settings),
         delete=_leftovers(seen, decision, settings, now),
-        intent=intent(seen, decision, settings),
+        intent=told_now,
         events=events,
         requeue_after=next_look(seen, decision, settings, ledger, now),
     )
@@ -50,8 +52,7 @@ def preview(job: TrainingJob, settings: Settings, now: datetime) -> tuple[Manife
     return plan(there, settings, now).create
 
 
-def _missing(seen: Observed, decision: Decision, settings: Settings) -> tuple[Manifest, ...]:
-    first = intent(seen, decision, settings)
+def _missing(seen: Observed, decision: Decision, first: Intent | None, settings: Settings) -> tuple[Manifest, ...]:
     if decision.course not in (Course.RUNNING, Course.STOPPING) or first is None:
         return ()
     identity = derive(settings.operator_key.get_secret_value(), seen.job.metadata.uid)

@@ -7,6 +7,7 @@ Reports are hostile input: capped in size, strictly parsed, refused whole. It mu
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import ssl
@@ -25,6 +26,8 @@ LONGEST_RETRY_SECONDS = 10.0
 HEARTBEAT_SECONDS = 10.0
 """A stream on which no pong comes back for half of this is taken for broken."""
 CONNECT_SECONDS = 5.0
+LONGEST_NUMBER = 15
+"""Digits of a whole number in a report; what is longer is nonsense, and may not fit into a status."""
 
 
 def parse_report(text: str | bytes) -> Report:
@@ -36,11 +39,22 @@ def parse_report(text: str | bytes) -> Report:
     if len(text) > MAX_REPORT_BYTES:
         raise ValueError(f"a report of {len(text)} bytes is over the limit of {MAX_REPORT_BYTES}")
     try:
+        json.loads(text, parse_int=_whole, parse_constant=_whole)
+    except ValueError as error:
+        raise ValueError(f"malformed report: {error}") from None
+    try:
         return REPORT.validate_json(text, strict=True)
     except ValidationError as error:
         # Not the whole error: it quotes the input, which belongs in no log.
         places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors(include_input=False)[:3])
         raise ValueError(f"malformed report: {places or 'no JSON'}") from None
+
+
+def _whole(text: str) -> int:
+    """A number that the API server can keep."""
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 class Stream:

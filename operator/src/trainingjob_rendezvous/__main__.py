@@ -19,9 +19,8 @@ from trainingjob_rendezvous.server import Server
 logger = logging.getLogger("trainingjob.rendezvous")
 
 
-async def serve(environment: RendezvousEnvironment) -> ExitCode:
+async def serve(server: Server, environment: RendezvousEnvironment) -> ExitCode:
     """Serve until a signal says to end, or a newer rendezvous is known."""
-    server = Server(environment)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopped.set)
@@ -38,16 +37,27 @@ async def serve(environment: RendezvousEnvironment) -> ExitCode:
     return ExitCode.DONE
 
 
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The variable that is wrong, or the field of the intent in TRAININGJOB_INTENT."""
+    name = str(location[0]) if location else ""
+    return PREFIX + name.upper() if name in RendezvousEnvironment.model_fields else f"{PREFIX}INTENT {name}"
+
+
 def main() -> int:
     """Read the environment, serve, return the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s rendezvous: %(message)s")
     try:
         environment = RendezvousEnvironment.from_env(os.environ)
+        server = Server(environment)
     except ValidationError as error:
-        wrong = {PREFIX + str(item["loc"][0]).upper(): item["msg"] for item in error.errors(include_input=False)}
-        logger.error("%s", "; ".join(f"{name}: {message}" for name, message in wrong.items()))
+        # Not the error itself: it quotes its input, and that holds secrets.
+        wrong = [f"{_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
+        logger.error("%s", "; ".join(wrong))
         return ExitCode.USER_ERROR
-    return asyncio.run(serve(environment))
+    except ValueError as error:
+        logger.error("%s", error)
+        return ExitCode.USER_ERROR
+    return asyncio.run(serve(server, environment))
 
 
 if __name__ == "__main__":

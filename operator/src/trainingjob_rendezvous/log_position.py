@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainingjob_api.contract.messages import Generation, LogPosition, Phase
-from trainingjob_rendezvous.membership.members import Member
+from trainingjob_rendezvous.quorum.members import Member
 
 
 def merge(known: LogPosition | None, heard: LogPosition) -> LogPosition:

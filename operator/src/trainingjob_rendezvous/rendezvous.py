@@ -28,12 +28,12 @@ from trainingjob_api.contract.messages import (
 from trainingjob_api.contract.messages import Leaving as LeavingMessage
 from trainingjob_rendezvous.failures import Failures
 from trainingjob_rendezvous.log_position import merge, refuses_to_open
-from trainingjob_rendezvous.membership.admission import refuse_agent, refuse_hello, widened
-from trainingjob_rendezvous.membership.adoption import ran
-from trainingjob_rendezvous.membership.history import Action, Decision, History
-from trainingjob_rendezvous.membership.members import AgentId, Member, Members
-from trainingjob_rendezvous.membership.quorum import quorum
 from trainingjob_rendezvous.pulse import Pulse
+from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, widened
+from trainingjob_rendezvous.quorum.adoption import ran
+from trainingjob_rendezvous.quorum.decide import quorum
+from trainingjob_rendezvous.quorum.history import Action, Decision, History
+from trainingjob_rendezvous.quorum.members import AgentId, Member, Members
 from trainingjob_rendezvous.report import Requests, assemble
 from trainingjob_rendezvous.saves import Saves
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, Intent, MemberView, Report
 from trainingjob_api.contract.messages import LogPosition, MemberId, Progress, Stage
 from trainingjob_rendezvous.failures import Failures
-from trainingjob_rendezvous.membership.history import Decision, History
-from trainingjob_rendezvous.membership.members import Member
+from trainingjob_rendezvous.quorum.history import Decision, History
+from trainingjob_rendezvous.quorum.members import Member
 
 MOST_MEMBERS = 512
 MOST_METRICS = 32

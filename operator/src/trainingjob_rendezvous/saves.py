@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from trainingjob_api.contract.messages import Commit, Generation, GenerationId, LogPosition, Saved, SaveId
-from trainingjob_rendezvous.membership.members import AgentId
+from trainingjob_rendezvous.quorum.members import AgentId
 
 KEPT_SAVES = 8
 """Saves under way at the same time; an older one is given up."""

@@ -19,17 +19,19 @@ from trainingjob_api.contract.messages import (
     AGENT_MESSAGE,
     MAX_MESSAGE_BYTES,
     AgentMessage,
+    Beat,
     FailureCause,
     Hello,
     Orders,
+    Progress,
     Refused,
     StoreRequest,
 )
 from trainingjob_api.contract.runtime import RendezvousEnvironment
 from trainingjob_api.contract.tls import server_context
 from trainingjob_rendezvous.connection import Connection, MalformedError, authorize
-from trainingjob_rendezvous.membership.members import AgentId
 from trainingjob_rendezvous.pulse import TICK_SECONDS
+from trainingjob_rendezvous.quorum.members import AgentId
 from trainingjob_rendezvous.rendezvous import Rendezvous
 from trainingjob_rendezvous.report import encode, urgent
 from trainingjob_rendezvous.store import Store
@@ -45,10 +47,15 @@ logger = logging.getLogger("trainingjob.rendezvous")
 
 
 class Server:
-    """The rendezvous of one job."""
+    """The rendezvous of one job.
+
+    Raises:
+        ValueError: the environment's intent, certificate or private key is none.
+    """
 
     def __init__(self, environment: RendezvousEnvironment) -> None:
         self._environment = environment
+        self._context = server_context(environment.certificate, environment.private_key)
         self.rendezvous = Rendezvous(
             now=time.monotonic(),
             epoch=environment.epoch,
@@ -75,8 +82,7 @@ class Server:
         application.router.add_get("/v1/operator", self._serve_operator)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        context = server_context(self._environment.certificate, self._environment.private_key)
-        await web.TCPSite(self._runner, self._environment.bind, self._environment.port, ssl_context=context).start()
+        await web.TCPSite(self._runner, self._environment.bind, self._environment.port, ssl_context=self._context).start()
         self._owner = asyncio.create_task(self._own(), name="owner")
         return int(self._runner.addresses[0][1])
 
@@ -234,7 +240,8 @@ class Server:
             task.add_done_callback(waiting.discard)
             return
         self.rendezvous.hear(time.monotonic(), agent, message)
-        self._changed.set()
+        if not isinstance(message, Beat | Progress):  # these change no decision: the next tick is soon enough
+            self._changed.set()
 
     async def _answer(self, connection: Connection, request: StoreRequest) -> None:
         reply = await self.store.answer(request)

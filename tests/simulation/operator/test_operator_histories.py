@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from operator_builders import SETTINGS
 from operator_world import World
 from trainingjob_operator.plan import plan
 from trainingjob_operator.state import PodPhase, Role
 
+HISTORIES = int(os.environ.get("TRAININGJOB_HISTORIES", "40"))
+"""Raise it for a long search."""
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -58,7 +61,11 @@ class OperatorHistories(RuleBasedStateMachine):
         self.world.end_deleting()
 
     @precondition(lambda self: self.world.pods)
-    @rule(data=st.data(), fault=st.sampled_from(["fail", "vanish", "evict", "silence", "crash_process"]), code=st.sampled_from([1, 0, 65, 137]))
+    @rule(
+        data=st.data(),
+        fault=st.sampled_from(["fail", "vanish", "evict", "silence", "crash_process"]),
+        code=st.sampled_from([1, 0, 65, 137]),
+    )
     def break_pod(self, data: st.DataObject, fault: str, code: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.world.pods)))
         arguments: tuple[Any, ...] = (name, code) if fault == "fail" else (name,)
@@ -85,11 +92,19 @@ class OperatorHistories(RuleBasedStateMachine):
     def scale(self, replicas: int) -> None:
         self.world.edit(workers={"replicas": replicas, "minReplicas": 2})
 
-    @invariant()
-    def a_second_look_finds_nothing_new(self) -> None:
-        """plan(observed after plan) = nothing to do, once what it did has come to be, and nothing else has happened."""
-        first = plan(self.world.observe(), SETTINGS, self.world.now)
-        assert first == plan(self.world.observe(), SETTINGS, self.world.now)
+    @rule()
+    def converge(self) -> None:
+        """plan(observed after plan) = nothing to do."""
+        world = self.world
+        for _ in range(8):
+            if world.operate().requeue_after != 0.0 and self._is_content():
+                return
+        raise AssertionError(f"still busy after eight passes: {plan(world.observe(), SETTINGS, world.now)}")
+
+    def _is_content(self) -> bool:
+        seen = self.world.observe()
+        last = plan(seen, SETTINGS, self.world.now)
+        return last.status == seen.job.status and (last.create, last.delete, last.events) == ((), (), ())
 
     def teardown(self) -> None:
         world = self.world
@@ -121,6 +136,6 @@ class OperatorHistories(RuleBasedStateMachine):
 
 
 OperatorHistories.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=HISTORIES, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 TestOperatorHistories = OperatorHistories.TestCase

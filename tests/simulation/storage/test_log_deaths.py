@@ -78,10 +78,10 @@ def test_killing_it_at_any_request_leaves_the_newest_committed_checkpoint_loadab
 
 def test_a_job_that_dies_every_few_requests_gets_on():
     store, acknowledged, deaths, finished = MemoryStore(), [], 0, 0
-    for turn in range(150):
+    for turn in range(60):
         seen = assert_whole(store)
         # The log is read from its beginning in every life.
-        patience = seen.seq + 2 * turn % 130
+        patience = seen.seq + 5 * turn % 130
         try:
             live(dying(store, patience, answered=turn % 2 == 0), seen.attempt + 1, acknowledged)
         except DiedError:

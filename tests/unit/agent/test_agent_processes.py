@@ -99,6 +99,16 @@ async def test_a_crash_is_reported_with_the_last_line_of_its_output(scene: Scene
         assert (failure.cause, failure.message, failure.exit_code) == ("Crash", "RuntimeError: no luck", 1)
 
 
+async def test_a_process_that_was_stopped_for_long_is_replaced_as_hung(scene: Scene) -> None:
+    async with scene.agent(settings={"stopped_seconds": 0.0}):
+        puppet = await scene.puppets.next()
+        os.kill(puppet.pid, signal.SIGSTOP)
+        failure = failure_of(await scene.rendezvous.next(MemberReport, is_gone))
+        assert (failure.cause, failure.exit_code) == ("Hung", -signal.SIGKILL)
+        assert "stopped by a signal" in failure.message
+        await scene.puppets.next()
+
+
 async def test_a_process_that_speaks_nonsense_is_ended(scene: Scene) -> None:
     async with scene.agent():
         puppet = await scene.puppets.next()
@@ -142,6 +152,7 @@ async def test_the_last_words_of_a_done_job_say_so_and_every_process_is_gone(sce
     async with scene.agent(settings={"end_seconds": 0.5}) as running:
         puppet = await scene.puppets.next()
         puppet.do("ignore", True)
+        puppet.say("standing", phase="Finishing", generation=[1, 1, 1])
         puppet.say("pace", step=10, total_steps=10)
         await scene.rendezvous.next(Progress)
         await scene.rendezvous.say(orders(done=True))

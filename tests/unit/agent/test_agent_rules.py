@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from trainingjob_agent.departure import at_rest, closing
 from trainingjob_agent.link import backoff
 from trainingjob_agent.outbox import GONE_SECONDS, Outbox
 from trainingjob_agent.process.failure import classify, count_oom_kills, restart_delay
+from trainingjob_agent.process.hang import hung
 from trainingjob_agent.process.life import child_environment
 from trainingjob_agent.stamp import Stamp
 from trainingjob_agent.uploads import retry_delay
@@ -60,6 +63,32 @@ def test_the_end_of_a_process_is_classified(code: int, oom: int, said: str | Non
 
 def test_an_end_with_0_of_a_done_job_is_no_failure() -> None:
     assert classify(ME, 0, NOWHERE, last_line="", user_error=None, oom_kills=0, done=True) is None
+
+
+SECOND = 10**9
+
+
+@pytest.mark.parametrize(
+    ("phase", "entered", "silent", "taken"),
+    [
+        (Phase.STEPPING, 3, 899, False),
+        (Phase.STEPPING, 3, 901, True),
+        (Phase.STEPPING, 4, 90_000, False),
+        (Phase.STARTING, 3, 1801, True),
+        (Phase.EVALUATING, 3, 901, False),
+        (Phase.IDLE, 3, 90_000, False),
+        (Phase.FINISHING, 3, 90_000, False),
+    ],
+)
+def test_hung_is_who_does_not_move_and_has_not_entered_a_collective(phase: Phase, entered: int, silent: int, taken: bool) -> None:
+    stamp = Stamp(GenerationId(1, 1, 1), 5, phase, entered, 3, 7 * SECOND)
+    assert (hung(stamp, (7 + silent) * SECOND, 0) is not None) is taken
+
+
+def test_a_process_that_never_stamped_is_timed_from_its_birth() -> None:
+    blank = Stamp(None, None, Phase.STARTING, 0, 0, 0)
+    assert hung(blank, 10_000 * SECOND, 9_000 * SECOND) is None
+    assert hung(blank, 10_000 * SECOND, 0) is not None
 
 
 def test_lives_that_end_at_once_are_started_ever_more_slowly() -> None:
@@ -173,3 +202,9 @@ def test_last_words_tell_a_stop_from_an_end() -> None:
     overtaken = closing(ExitCode.DONE, "", orders(done=True, stop=stop, checkpoint=4), ended, 4)
     assert (overtaken.done, overtaken.suspended_at_step) == (True, None)
     assert not closing(ExitCode.DONE, "left", orders(), None, 4).done
+
+
+@pytest.mark.parametrize(("module", "absent"), [("trainingjob_agent.__main__", "torch"), ("trainingjob_agent.stamp", "aiohttp")])
+def test_the_agent_loads_no_torch_and_the_stamp_page_no_agent(module: str, absent: str) -> None:
+    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ WRITE = "import json, os, sys; json.dump(dict(os.environ), open(os.environ['OUT'
 
 def script(code: str) -> dict[str, Any]:
     return {"training": {"script": {"command": [sys.executable, "-c", code]}}}
+
+
+def of_worker(worker: int) -> Callable[[Hello], bool]:
+    return lambda hello: hello.worker == worker
 
 
 async def phase(rendezvous: Rendezvous, wanted: Phase, member: MemberId = ZERO, after: int = 0) -> MemberReport:
@@ -44,7 +49,7 @@ async def test_two_workers_scripts_get_torchruns_names_and_end_the_job(scene: Sc
     code = WRITE
     async with scene.agent(**script(code)) as first, scene.agent(worker=1, **script(code)) as second:
         for member in (ZERO, ONE):
-            await scene.rendezvous.next(Hello, lambda hello, worker=member.worker: hello.worker == worker)
+            await scene.rendezvous.next(Hello, of_worker(member.worker))
         await scene.rendezvous.say(orders(generation, Stage.PROPOSED))
         for member in (ZERO, ONE):
             assert (await phase(scene.rendezvous, Phase.FORMED, member)).generation == generation.id

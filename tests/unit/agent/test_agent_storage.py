@@ -6,11 +6,17 @@ import hashlib
 import json
 import os
 import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
+from trainingjob_agent.uploads import retried
 from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Saved, SaveId
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.manifest import Position, TensorSlice, slices_json
+from trainingjob_storage.errors import Unreachable
 from trainingjob_storage.journal import Journal
 from trainingjob_storage.store import open_store
 from unit.agent.scene import Puppet, Scene, make_generation, orders
@@ -44,6 +50,10 @@ async def opened(puppet: Puppet, attempt: int = 1) -> dict[str, Any]:
 def another_journal(scene: Scene, uid: str = "uid-1") -> Journal:
     store = open_store(f"file://{scene.storage}", None, None, {})
     return Journal(store, uid, "default/other", "build-1", False, lambda: 0.0)
+
+
+def of_step(step: int) -> Callable[[Saved], bool]:
+    return lambda saved: saved.save.step == step
 
 
 async def commit(scene: Scene, saved: Saved) -> LogPosition:
@@ -159,6 +169,25 @@ async def test_an_export_ends_the_log_with_done(scene: Scene) -> None:
     assert (scene.storage / "export" / "00000010-a1e1n1" / "model.safetensors").read_bytes() == DATA
 
 
+@pytest.mark.parametrize(("attempts", "calls"), [(1, 1), (2, 2), (None, 3)])
+async def test_a_store_that_cannot_be_reached_is_tried_again_so_many_times(attempts: int | None, calls: int) -> None:
+    made: list[int] = []
+
+    def call() -> str:
+        made.append(1)
+        if len(made) < 3:
+            raise Unreachable("away")
+        return "there"
+
+    with ThreadPoolExecutor(1) as pool:
+        if attempts is None:
+            assert await retried("call", call, pool, None) == "there"
+        else:
+            with pytest.raises(Unreachable):
+                await retried("call", call, pool, attempts)
+    assert len(made) == calls
+
+
 async def test_retention_keeps_the_newest_checkpoints(scene: Scene) -> None:
     checkpoint = {"storage": {"uri": f"file://{scene.storage}"}, "keep": 2}
     async with scene.agent(checkpoint=checkpoint):
@@ -167,6 +196,7 @@ async def test_retention_keeps_the_newest_checkpoints(scene: Scene) -> None:
         for step in (1, 2, 3, 4):
             save = SaveId(generation=GenerationId(1, 1, 1), step=step)
             await snapshot(puppet, arena, save=save)
-            await commit(scene, await scene.rendezvous.next(Saved, lambda saved, step=step: saved.save.step == step))
-        await scene.rendezvous.next(LogPosition, lambda position: position.checkpoints[-2:] == (3, 4) and len(position.checkpoints) <= 3)
-        await scene.rendezvous.next(LogPosition, lambda position: 1 not in position.checkpoints and 4 in position.checkpoints)
+            await commit(scene, await scene.rendezvous.next(Saved, of_step(step)))
+        kept = await scene.rendezvous.next(LogPosition, lambda position: 4 in position.checkpoints and 2 not in position.checkpoints)
+        assert {3, 4} <= set(kept.checkpoints)
+    assert not (scene.storage / "saves" / "00000002-a1e1n1").exists()

@@ -66,7 +66,7 @@ VALID = (
     Valid(
         "recovery",
         "{spec: {recovery: {maxFailures: 0, heartbeatTimeoutSeconds: 1.5, rules: [{exitCodes: [42], action: Fail}]},"
-        " divergence: {onNonFinite: Rollback}}}",
+        " divergence: {onNonFinite: Ignore}}}",
     ),
     Valid("rollback", "{spec: {rollback: {toStep: 400, request: '2026-11-22-a'}}}"),
     Valid(

@@ -81,7 +81,7 @@ INVALID = (
     ),
     Invalid(
         "script-with-divergence",
-        merge(SCRIPT, "{spec: {divergence: {onNonFinite: Rollback}}}"),
+        merge(SCRIPT, "{spec: {divergence: {onNonFinite: Ignore}}}"),
         "spec.divergence.onNonFinite",
         "a script's loss is not seen; remove it",
     ),

@@ -164,7 +164,9 @@ def test_checkpoints_are_found_by_name_file_and_storage(how: list[str], folder: 
 
 def test_logs_come_from_storage_and_from_this_machine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = make_stored(folder)
-    FileStore("file:///", folder / "storage").put("runs/1/0/0.2.log", b"a finished life\n")
+    store = FileStore("file:///", folder / "storage")
+    store.put("runs/1/0/0.2.log", b"a finished life\n")
+    store.put("runs/0/0/0.0.log", b"the agent printed it\n")
     pods = jobs.folder(KEY).pods
     pods.mkdir()
     (pods / "digits-ab12c-worker-0-0.log").write_text("agent 0\n")
@@ -173,6 +175,7 @@ def test_logs_come_from_storage_and_from_this_machine(folder: Path, capsys: pyte
     everything = capsys.readouterr().out
     for words in ("worker 1.0/0.2", "a finished life", "agent 0", "rendezvous"):
         assert words in everything
+    assert "the agent printed it" not in everything
     assert main(["logs", "digits", "--worker", "0"]) == 0
     assert capsys.readouterr().out == "==> digits-ab12c-worker-0-0 <==\nagent 0\n"
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
@@ -9,6 +9,7 @@ from trainingjob_trainer.data import Pairs, Rows, split, split_ids
 FRACTIONS = st.floats(0, 0.45)
 
 
+@settings(deadline=None)
 @given(length=st.integers(25, 300), seed=st.integers(-(2**40), 2**63), validation=FRACTIONS, test=FRACTIONS, classes=st.integers(0, 4))
 def test_every_sample_is_in_exactly_one_part(length, seed, validation, test, classes):
     labels = torch.arange(length) % classes if classes else None
@@ -18,6 +19,7 @@ def test_every_sample_is_in_exactly_one_part(length, seed, validation, test, cla
     assert all(part.dtype == torch.int64 and part.tolist() == sorted(part.tolist()) for part in parts)
 
 
+@settings(deadline=None)
 @given(length=st.integers(20, 300), seed=st.integers(0, 2**53), test=FRACTIONS)
 def test_the_split_is_a_function_of_its_arguments_alone(length, seed, test):
     before = split_ids(length, seed, 0.1, test)

@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_api.spec.training import EarlyStopping as Spec
@@ -43,6 +43,7 @@ def test_an_unknown_metric_is_named_with_the_known_ones():
         EarlyStopping().observe({"loss": 1.0, "accuracy": 0.5}, Spec(metric="f2"))
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.floats(), max_size=10), more=st.lists(st.floats(), max_size=10))
 def test_the_state_survives_json_at_any_point(values, more):
     state, spec = EarlyStopping(), Spec(patience=3)

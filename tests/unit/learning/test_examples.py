@@ -78,7 +78,7 @@ def run_script(folder, world, epochs):
         for rank in range(world)
     ]
     try:
-        return [process.communicate(timeout=120)[0] for process in processes], [process.returncode for process in processes]
+        return [process.communicate(timeout=200)[0] for process in processes], [process.returncode for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -65,6 +65,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@settings(deadline=None)
 @given(cut=st.integers(0, 7))
 def test_loss_sums_of_any_two_shares_add_up_to_the_mean_over_all(name, cut):
     ours, torchs, targets = LOSSES[name]
@@ -92,3 +93,17 @@ def test_a_layer_without_statistics_refuses_to_compute_until_they_are_loaded():
         layer(torch.zeros(1, 2))
     layer.load_state_dict(Standardise(Moments.of_columns(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))).state_dict())
     assert layer(torch.tensor([[2.0, 1.0]])).tolist() == [[1.0, 0.0]]
+
+
+@settings(deadline=None)
+@given(value=st.floats(-1e6, 1e6, width=32), length=st.integers(1, 9000))
+def test_a_constant_column_is_not_blown_up(value, length):
+    assert Moments.of_columns(torch.full((length, 1), value)).deviation.item() == 1.0
+
+
+def test_moments_of_many_rows_are_those_of_one_piece():
+    rows = torch.randn(9001, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 20.0]) + 100
+    moments = Moments.of_columns(rows)
+    torch.testing.assert_close(moments.mean, rows.double().mean(0).float())
+    torch.testing.assert_close(moments.deviation, rows.double().std(0, correction=0).float())
+    assert Moments.of_all(rows).mean.shape == torch.Size([])

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_api.spec.training import Schedule
@@ -49,6 +49,7 @@ def schedules(draw):
     )
 
 
+@settings(deadline=None)
 @given(schedule=schedules(), base=st.floats(1e-8, 100), step=st.integers(0, 10_000), total=st.integers(1, 200))
 def test_the_rate_is_bounded_at_any_step(schedule, base, step, total):
     rate = learning_rate(schedule, base, step, total)
@@ -57,6 +58,7 @@ def test_the_rate_is_bounded_at_any_step(schedule, base, step, total):
         assert rate >= base * schedule.minimum_fraction * (1 - 1e-9)
 
 
+@settings(deadline=None)
 @given(schedule=schedules(), total=st.integers(2, 200))
 def test_the_rate_rises_in_the_warm_up_and_never_after_it(schedule, total):
     values = [learning_rate(schedule, 1.0, step, total) for step in range(total)]

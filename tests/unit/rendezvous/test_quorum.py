@@ -16,8 +16,8 @@ from trainingjob_api.contract.messages import (
     Stage,
     Stop,
 )
-from trainingjob_rendezvous.membership.history import Action, Decision
-from trainingjob_rendezvous.membership.quorum import BATCH_SECONDS, FORM_SECONDS, LEAVE_SECONDS, quorum
+from trainingjob_rendezvous.quorum.decide import BATCH_SECONDS, FORM_SECONDS, LEAVE_SECONDS, quorum
+from trainingjob_rendezvous.quorum.history import Action, Decision
 
 THREE = [make_member(worker) for worker in range(3)]
 

@@ -8,7 +8,7 @@ import pytest
 from unit.trainer.hub import Hub, Zygote
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)  # it starts while the first tests run
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     made = Zygote(tmp_path_factory.mktemp("trainees"))
     yield made

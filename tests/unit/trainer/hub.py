@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ class Zygote:
     def __init__(self, folder: Path) -> None:
         ours, theirs = socket.socketpair()
         tests = Path(__file__).parents[2]
-        threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("zygote.py")), str(theirs.fileno())],
@@ -230,7 +231,15 @@ class Hub:
         output = os.open(self.zygote.folder / f"{id(self)}-{slot}-{life}.log", os.O_CREAT | os.O_WRONLY, 0o600)
         member = MemberId(slot, 0, 0, life)
         environment = ProcessEnvironment(
-            job="tests/toy", config=json.dumps(self.spec), channel=0, stamp=0, worker=slot, incarnation=0, process=0, life=life, interface="lo"
+            job="tests/toy",
+            config=json.dumps(self.spec),
+            channel=0,
+            stamp=0,
+            worker=slot,
+            incarnation=0,
+            process=0,
+            life=life,
+            interface="lo",
         )
         pid = self.zygote.start(environment.to_env(), [theirs.fileno(), stamp.descriptor, output])
         theirs.close()
@@ -251,6 +260,7 @@ class Hub:
         return (self.zygote.folder / f"{id(self)}-{slot}-{life}.log").read_text()
 
     def close(self) -> None:
+        """End all processes; may be called again."""
         with self.changed:
             self.paused = True
             for trainee in self.ever:
@@ -264,6 +274,7 @@ class Hub:
             trainee.stamp.close()
         for descriptor in self._files:
             os.close(descriptor)
+        self.ever, self._files = [], []
 
     # --- waiting ------------------------------------------------------------------
 
@@ -273,15 +284,22 @@ class Hub:
                 logs = "\n".join(self.log(slot, self.lives[slot]) for slot in self.trainees)
                 raise AssertionError(f"did not happen: {what}\norders {self.orders}\n{logs}")
 
+    def wait_for(self, predicate: Callable[[], bool], what: str) -> None:
+        """For what no message tells: looked at every millisecond."""
+        pause = threading.Event()
+        until = time.monotonic() + DEADLINE
+        while not predicate():
+            assert time.monotonic() < until, f"did not happen: {what}"
+            pause.wait(0.001)
+
     def wait_step(self, slot: int, step: int) -> None:
         """Until a process computes `step` or a later one, as its stamp page says."""
         trainee = self.trainees[slot]
-        pause = threading.Event()
-        for _ in range(int(DEADLINE * 1000)):
-            if (trainee.stamp.read().step or 0) >= step or trainee.gone:
-                return
-            pause.wait(0.001)
-        raise AssertionError(f"slot {slot} did not reach step {step}")
+        self.wait_for(lambda: (trainee.stamp.read().step or 0) >= step or trainee.gone, f"slot {slot} reaches step {step}")
+
+    def store_keys(self) -> list[str]:
+        """What the newest generation's group has put into the store."""
+        return [key for space in self._store.values() for key in space]
 
     def wait_done(self) -> None:
         self.wait(lambda: self.orders.done or bool(self.user_errors), "done")
@@ -353,7 +371,7 @@ class Hub:
     def _decide(self) -> None:
         """The quorum's place: called after everything that happens."""
         if self.paused or self.orders.done:
-            return
+            return None
         living = [trainee for trainee in self.trainees.values() if not trainee.gone]
         generation, stage = self.orders.generation, self.orders.stage
         if generation is not None and stage is not Stage.OVER:

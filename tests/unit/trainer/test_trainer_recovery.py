@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 
 import pytest
@@ -79,6 +81,42 @@ def test_kills_at_random_moments_leave_no_trace_in_the_result(make_hub, straight
         hub.start(victim)
     hub.wait_done()
     assert fired >= 1
+    assert differing(hub.final(), straight.final()) == []
+
+
+def test_a_hung_peer_does_not_hold_the_survivors_when_the_generation_is_over(make_hub, straight):
+    hub = make_hub(hard_spec())
+    hub.start()
+    hub.wait_step(2, 4)
+    os.kill(hub.trainees[2].pid, signal.SIGSTOP)  # its sockets stay open
+    stamps = [hub.trainees[slot].stamp for slot in (0, 1)]
+    hub.wait_for(lambda: all(stamp.read().entered > stamp.read().left for stamp in stamps), "the survivors wait in a collective")
+    hub.paused = True
+    hub.tell(stage=Stage.OVER)
+    hub.wait(lambda: all(hub.trainees[slot].idle() for slot in (0, 1)), "free", timeout=5)
+    hub.kill(2)
+    hub.wait(lambda: hub.trainees[2].gone, "the fault fired")
+    hub.paused = False
+    hub.start(2)
+    hub.wait_done()
+    assert differing(hub.final(), straight.final()) == []
+
+
+def test_a_peer_lost_while_the_group_is_formed_costs_nobody_a_process(make_hub, straight):
+    hub = make_hub(hard_spec())
+    hub.paused = True
+    hub.start()
+    hub.wait_all_idle()
+    os.kill(hub.trainees[2].pid, signal.SIGSTOP)
+    hub.propose()
+    hub.wait(lambda: len(hub.store_keys()) >= 2, "the others have published their addresses")
+    hub.kill(2)
+    hub.wait(lambda: hub.trainees[2].gone, "the fault fired")
+    hub.tell(stage=Stage.OVER)
+    hub.paused = False
+    hub.start(2)
+    hub.wait(lambda: hub.orders.stage is Stage.RUNNING, "the next group is formed beside the abandoned one", timeout=10)
+    hub.wait_done()
     assert differing(hub.final(), straight.final()) == []
 
 
@@ -164,6 +202,7 @@ def run_one(hub: Hub, slots: list[int]) -> None:
 def test_a_checkpoint_restores_at_another_world_size(make_hub, straight):
     hub = make_hub(hard_spec(), 2)
     hub.paused = True
+    hub.n = 100
     hub.saves, hub.restore_from = dict(straight.saves), straight.committed[1]
     hub.start()
     hub.wait_all_idle()

@@ -34,6 +34,7 @@ from trainingjob_api.contract.messages import (
     MemberId,
     MemberReport,
     Orders,
+    Phase,
     Progress,
     Restore,
     Saved,
@@ -166,8 +167,9 @@ class Agent:
             self._outcome.set_result(closing(code, message, self.orders, self._outbox.position, self._step))
 
     async def _end_processes(self, lives: Sequence[asyncio.Task[None]]) -> None:
-        if self.orders is not None and self.orders.done and not self._killed:
-            await asyncio.wait(lives, timeout=self.settings.end_seconds)  # they have been told, and end by themselves
+        told = [life for life, slot in zip(lives, self.slots, strict=True) if slot.report.phase is not Phase.STARTING]
+        if told and self.orders is not None and self.orders.done and not self._killed:
+            await asyncio.wait(told, timeout=self.settings.end_seconds)  # they end by themselves
         await asyncio.gather(*(slot.end(0.0 if self._killed else self.settings.end_seconds) for slot in self.slots))
         await asyncio.wait(lives, timeout=self.settings.end_seconds)
 

@@ -117,8 +117,7 @@ class History:
         label = Label(model.step, model.generation.label())
 
         def keep() -> LogPosition:
-            with lease.view(model.buffer, model.length) as view:
-                self._journal.export(authority, label, view, model.metadata)
+            self._journal.export(authority, label, lease.view(model.buffer, model.length), model.metadata)
             return self._journal.done(authority, model.step, model.result)
 
         try:

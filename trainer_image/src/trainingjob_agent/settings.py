@@ -26,6 +26,8 @@ class Settings:
     """How long a SIGTERM waits for the members to reach a step boundary; less than a pod's usual grace of 30 s."""
     end_seconds: float = 5.0
     """SIGTERM to SIGKILL of a training process."""
+    stopped_seconds: float = 30.0
+    """For so long a training process may be stopped by a signal (SIGSTOP, a debugger) before it counts as hung."""
     failed_seconds: float = 60.0
     """How long a user error waits for the rendezvous to call the job failed."""
     log_seconds: float = 15.0

@@ -71,9 +71,9 @@ class Uploads:
         key = shard_key(Label.of(snapshot.save), name)
 
         def bring() -> str:
-            with lease.view(snapshot.buffer, snapshot.length) as view:
-                digest = hashlib.sha256(view).hexdigest()
-                self._store.put(key, view)
+            view = lease.view(snapshot.buffer, snapshot.length)  # not released by hand: the store's client may look at it a little longer
+            digest = hashlib.sha256(view).hexdigest()
+            self._store.put(key, view)
             return digest
 
         with lease.held(snapshot.buffer):

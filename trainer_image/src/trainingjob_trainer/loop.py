@@ -7,6 +7,7 @@ nothing of how a generation comes about; losing a peer surfaces as Interrupted, 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -149,12 +150,16 @@ def _evaluate_if_due(run: Run) -> None:
         return
     run.phase(Phase.EVALUATING)
     metrics = session.strategy.evaluate(session.splits.validation)
-    state.metrics = metrics
+    state.metrics = _finite(metrics)
     state.evaluated_step = state.step
     _observe(session, metrics)
     # Who has evaluated and who has not must not pass for equal: they differ in what they do next.
     state.extend_digest("evaluation", *(metrics[name] for name in sorted(metrics)))
-    run.reporter.pace(state.step, None, metrics)
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Without what JSON cannot say."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _observe(session: Session, metrics: dict[str, float]) -> None:
@@ -177,8 +182,9 @@ def _finish(run: Run) -> None:
     if committed < state.step:
         snapshot(run)
         await_commit(run)
-    metrics = session.strategy.evaluate(session.splits.test) if len(session.splits.test) else state.metrics
-    run.reporter.pace(state.step, None, metrics)
+    test = session.splits.test
+    metrics = _finite(session.strategy.evaluate(test)) if len(test) else state.metrics
+    run.reporter.pace(state.step, metrics)
     if run.rank == 0:
         _export(run, metrics)
     _await(run, lambda orders: orders.done)

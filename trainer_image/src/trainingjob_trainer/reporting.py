@@ -30,6 +30,8 @@ class Reporter:
         self._attempt = 0
         self._training_seconds = 0.0
         self._samples = 0
+        self._rate = 0.0
+        self._loss: float | None = None
         self._since = clock()
 
     def standing(self, phase: Phase, generation: GenerationId | None = None, state: State | None = None) -> None:
@@ -52,18 +54,21 @@ class Reporter:
             self._attempt, self._training_seconds = attempt, 0.0
         self._training_seconds += now - began
         self._samples += samples
+        self._loss = loss if math.isfinite(loss) else None
         if now - self._since >= PACE_SECONDS or step == self._total:
-            self.pace(step, loss, metrics)
+            self.pace(step, metrics)
 
-    def pace(self, step: int, loss: float | None, metrics: dict[str, float]) -> None:
-        """Tell it now."""
+    def pace(self, step: int, metrics: dict[str, float]) -> None:
+        """Tell it now, with the loss of the last step."""
         now = self._clock()
+        if self._samples:
+            self._rate = self._samples / max(now - self._since, 1e-9)
         self._channel.send(
             Pace(
                 step=step,
                 total_steps=self._total,
-                loss=loss if loss is not None and math.isfinite(loss) else None,
-                samples_per_second=self._samples / max(now - self._since, 1e-9),
+                loss=self._loss,
+                samples_per_second=self._rate,
                 training_seconds=self._training_seconds,
                 metrics=metrics,
             )

@@ -60,7 +60,6 @@ TABLE: dict[str, Mutability] = {
     "recovery.startupTimeoutSeconds": Mutability.ALWAYS,
     "recovery.rules": Mutability.ALWAYS,
     "divergence.onNonFinite": Mutability.WHILE_SUSPENDED,
-    "divergence.maxRollbacks": Mutability.ALWAYS,
     "rollback": Mutability.ALWAYS,
     "suspend": Mutability.ALWAYS,
     "managedBy": Mutability.NEVER,

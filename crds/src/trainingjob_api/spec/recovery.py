@@ -42,11 +42,8 @@ class Recovery(SpecModel):
 class Divergence(SpecModel):
     """What is done when the loss is no longer a finite number."""
 
-    on_non_finite: Literal["Rollback", "Fail", "Ignore"] = "Fail"
-    """Rollback: go back to the newest healthy checkpoint and pass over the samples that led astray. Fail: the job fails.
-    Ignore: train on."""
-    max_rollbacks: Annotated[Whole, Field(ge=0, le=100)] = 2
-    """Automatic rollbacks after which the job fails."""
+    on_non_finite: Literal["Fail", "Ignore"] = "Fail"
+    """Fail: the job fails, and says at which step. Ignore: the update is left out, and training goes on."""
 
 
 class Rollback(SpecModel):

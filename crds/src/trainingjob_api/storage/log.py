@@ -129,20 +129,27 @@ class History:
         """Whether the job `owner_uid` may append `entry` right after this history."""
         if isinstance(entry, Claim):
             return self._may_claim(entry)
+        if self.owner is not None and self.owner.owner_uid == owner_uid and (entry.kind, entry.nonce) in self.nonces:
+            return AlreadyOurs()
+        outranked = self.outranks(entry.authority(), owner_uid)
+        if outranked is not None:
+            return outranked
+        if isinstance(entry, Fence) and entry.attempt == self.attempt:
+            return StandDown(f"attempt {entry.attempt} was opened by somebody else")
+        return AlreadyOurs() if self._without_effect(entry) else Append()
+
+    def outranks(self, authority: Authority, owner_uid: str) -> StandDown | None:
+        """Why the job `owner_uid` may append nothing on behalf of `authority`; None: it may."""
         if self.owner is None:
             return StandDown("nobody has claimed this prefix yet")
         if self.owner.owner_uid != owner_uid:
             return StandDown(f"the prefix belongs to the job {self.owner.owner_name} ({self.owner.owner_uid}) now")
-        if (entry.kind, entry.nonce) in self.nonces:
-            return AlreadyOurs()
-        if entry.attempt < self.attempt or entry.epoch < self.epoch:
+        if authority.attempt < self.attempt or authority.epoch < self.epoch:
             return StandDown(
                 f"the log is at attempt {self.attempt} of epoch {self.epoch}; "
-                f"attempt {entry.attempt} of epoch {entry.epoch} may not write any more"
+                f"attempt {authority.attempt} of epoch {authority.epoch} may not write any more"
             )
-        if isinstance(entry, Fence) and entry.attempt == self.attempt:
-            return StandDown(f"attempt {entry.attempt} was opened by somebody else")
-        return AlreadyOurs() if self._without_effect(entry) else Append()
+        return None
 
     def _may_claim(self, entry: Claim) -> Verdict:
         if self.owner is not None and self.owner.owner_uid == entry.owner_uid:

@@ -121,7 +121,7 @@ def description(job: TrainingJob, events: Sequence[Mapping[str, str]]) -> Render
     return Group(facts, Text("\nConditions:"), _conditions(status), Text("\nEvents:"), _events(events))
 
 
-def checkpoints_table(history: History) -> Table:
+def checkpoints_table(history: History) -> RenderableType:
     """What the log says of every checkpoint."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for title in ("STEP", "TIME", "ATTEMPT", "STATE", "SIZE", "SAVE"):
@@ -131,9 +131,10 @@ def checkpoints_table(history: History) -> Table:
         moment = datetime.fromtimestamp(kept.entry.time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         note = " (pinned)" if kept.pinned else ""
         table.add_row(str(kept.step), moment, str(kept.entry.attempt), state + note, size(kept.entry.bytes), kept.save)
-    for save in sorted(history.dropped):
-        table.add_row(str(int(save.split("-")[0])), "", "", "dropped", "", save)
-    return table
+    if not history.dropped:
+        return table
+    steps = ", ".join(str(int(save.partition("-")[0])) for save in sorted(history.dropped))
+    return Group(table, Text(f"dropped: {steps}"))
 
 
 def size(count: int) -> str:

@@ -81,9 +81,10 @@ def _at_rest(seen: Observed, wanted: Wanted, unchanged: Decision) -> Decision | 
 
 
 def _under_way(seen: Observed, settings: Settings, ledger: Ledger, now: datetime, wanted: Wanted) -> Decision:
-    lost = replacement.losses(seen, wanted) if wanted.stop is None else ()
+    completed = finished.completed(seen, wanted)
+    lost = replacement.losses(seen, wanted) if wanted.stop is None and completed is None else ()
     tally = failures.tally(seen, lost)
-    outcome = finished.completed(seen, wanted) or tally.outcome or deadline.exceeded(seen, ledger)
+    outcome = completed or tally.outcome or deadline.exceeded(seen, ledger)
     if outcome is not None:
         return Decision(Course.ENDED, replacement.replaced(seen, wanted, ()), tally, outcome)
     stop = wanted.stop or _stop(seen, tally, now)
@@ -115,12 +116,12 @@ def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted,
 
 def _first(seen: Observed, wanted: Wanted) -> Wanted:
     """The start of a job. Pods that are there already speak of a lost status: everything is to be above them."""
-    workers: dict[int, int] = {}
+    workers = dict(wanted.incarnations)
     for pod in seen.pods:
         if pod.role is Role.WORKER:
             workers[pod.index] = max(workers.get(pod.index, 0), pod.incarnation + 1)
-    epoch = 1 + max((pod.incarnation for pod in seen.pods if pod.role is Role.RENDEZVOUS), default=0)
-    return replace(wanted, attempt=1, epoch=epoch).with_workers(workers, workers)
+    epochs = [wanted.epoch, *(pod.incarnation for pod in seen.pods if pod.role is Role.RENDEZVOUS)]
+    return replace(wanted, attempt=1, epoch=1 + max(epochs), rendezvous_seen=False).with_workers(workers, workers)
 
 
 def _quiet(seen: Observed) -> Tally:

@@ -49,7 +49,7 @@ def done(seen: Observed) -> str | None:
     """The id of the last request that needs nothing more."""
     status, report = seen.job.status, current_report(seen)
     rollback = seen.job.spec.rollback
-    if rollback is not None and refusal(seen):
+    if rollback is not None and (refusal(seen) or not asked(seen)):
         return rollback.request
     if status.restore.request is not None and _has_failed(seen):
         return status.restore.request

@@ -65,7 +65,8 @@ def _rolled_back(seen: Observed) -> Iterator[Claim]:
         step = seen.job.status.restore.step
         yield "RolledBack", True, Reason.ROLLED_BACK, f"request {done}: training went on from checkpoint {step}"
     elif before is not None:
-        yield "RolledBack", before.status == "True", Reason(before.reason), before.message
+        value = before.status == "True"
+        yield "RolledBack", value, Reason.ROLLED_BACK if value else Reason.ROLLBACK_REFUSED, before.message
 
 
 def _kept(seen: Observed) -> Iterator[Claim]:

@@ -124,6 +124,8 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
         fields |= {"checkpoint": log.checkpoint, "checkpoints": log.checkpoints, "quarantined": log.quarantined}
         fields["model"] = log.exported or old.model
     result = report.log.result if report.log is not None and report.log.done else {}
+    if report.step is None and report.log is not None and report.log.done and report.log.checkpoint is not None:
+        fields["step"] = report.log.checkpoint  # the last word on a finished job
     return fields | {"total_steps": report.total_steps or old.total_steps, "metrics": result or report.metrics or old.metrics}
 
 

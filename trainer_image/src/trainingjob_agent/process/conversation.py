@@ -112,6 +112,7 @@ class Conversation:
         self._lease: Lease | None = None
         self._files = SharedFiles()
         self._answers: set[asyncio.Task[None]] = set()
+        self._opening: asyncio.Task[None] | None = None
         self._over = False
 
     async def run(self) -> None:
@@ -132,6 +133,8 @@ class Conversation:
     def close(self) -> None:
         """The life is over. Uploads go on."""
         self._over = True
+        if self._opening is not None:
+            self._opening.cancel()
         self.channel.close()
         self._files.close()
 
@@ -154,16 +157,19 @@ class Conversation:
             case ExportModel():
                 self._answer(self._export(message))
             case OpenAttempt():
-                self._answer(self._open(message))
+                if self._opening is not None:  # of a generation that is over: it must not fence any more
+                    self._opening.cancel()
+                self._opening = self._answer(self._open(message))
 
     def _report(self, report: MemberReport) -> None:
         self.current = report
         self._agency.report(report)
 
-    def _answer(self, work: Coroutine[None, None, None]) -> None:
+    def _answer(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._answers.add(task)
         task.add_done_callback(self._answered)
+        return task
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._answers.discard(task)

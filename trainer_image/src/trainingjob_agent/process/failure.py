@@ -17,7 +17,15 @@ MAX_MESSAGE = 1024
 
 
 def classify(
-    member: MemberId, exit_code: int, stamp: Stamp, *, last_line: str, user_error: str | None, oom_kills: int, done: bool = False
+    member: MemberId,
+    exit_code: int,
+    stamp: Stamp,
+    *,
+    last_line: str,
+    user_error: str | None,
+    oom_kills: int,
+    hung: str | None = None,
+    done: bool = False,
 ) -> Failure | None:
     """The failure of a process that ended, or None if it ended in order.
 
@@ -28,11 +36,12 @@ def classify(
         last_line: the last line of its output.
         user_error: what it said was wrong with the manifest or the user's code.
         oom_kills: how many processes of this container the kernel killed for memory during its life.
+        hung: why its agent killed it, if it was taken for hung.
         done: it was allowed to end.
     """
     if exit_code == 0 and done:
         return None
-    cause, message = _cause(exit_code, last_line, user_error, oom_kills)
+    cause, message = (FailureCause.HUNG, hung) if hung is not None else _cause(exit_code, last_line, user_error, oom_kills)
     return Failure(
         member=member,
         cause=cause,

@@ -9,10 +9,12 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 
 from trainingjob_agent.arena import ArenaOwner
 from trainingjob_agent.process.conversation import Agency, Conversation
 from trainingjob_agent.process.failure import classify, restart_delay
+from trainingjob_agent.process.hang import hung, is_stopped
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp, StampPage
@@ -20,6 +22,7 @@ from trainingjob_api.contract.channel import ProcessEnvironment
 from trainingjob_api.contract.messages import FailureCause, MemberId, MemberReport, Orders, Phase
 
 _log = logging.getLogger(__name__)
+_WATCH_SECONDS = 1.0
 TRAINER = (sys.executable, "-m", "trainingjob_trainer")
 
 
@@ -33,6 +36,7 @@ class TrainerSlot:
         self._life: Life | None = None
         self._conversation: Conversation | None = None
         self._page: StampPage | None = None
+        self._hung: str | None = None
         self._ending = asyncio.Event()
         self.current = MemberReport(member=MemberId(told.worker, told.incarnation, process, 0), phase=Phase.STARTING)
 
@@ -93,6 +97,7 @@ class TrainerSlot:
 
     async def _live(self, member: MemberId) -> tuple[MemberReport, float]:
         """One life, from start to end."""
+        self._hung = None
         log = self._agency.begin_log(member)
         self._page = page = StampPage(f"{member.worker}-{member.process}")
         self._conversation = conversation = Conversation(self._agency, member, self._arena, lambda why: self._break(log, why))
@@ -101,7 +106,11 @@ class TrainerSlot:
             if self._ending.is_set():
                 self._life.signal(signal.SIGKILL)
             talking = asyncio.create_task(conversation.run())
-            end = await self._life.wait()
+            watching = asyncio.create_task(self._watch(self._life, page, log))
+            try:
+                end = await self._life.wait()
+            finally:
+                watching.cancel()
             await asyncio.wait({talking}, timeout=1.0)  # its last words
             return self._ended(member, end, page.read(), log, conversation), end.lived_seconds
         finally:
@@ -109,6 +118,22 @@ class TrainerSlot:
             conversation.close()
             page.close()
             self._agency.end_log(member)
+
+    async def _watch(self, life: Life, page: StampPage, log: LifeLog) -> None:
+        """Kill a life that is hung; the next one takes its place."""
+        born_ns, moved_ns = time.monotonic_ns(), time.monotonic_ns()
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            now_ns = time.monotonic_ns()
+            why = hung(page.read(), now_ns, born_ns)
+            if not is_stopped(life.pid):
+                moved_ns = now_ns
+            elif now_ns - moved_ns > self._agency.settings.stopped_seconds * 1e9:
+                why = f"hung: stopped by a signal for {(now_ns - moved_ns) / 1e9:.0f} s"
+            if why is not None:
+                self._hung = why
+                self._break(log, why)
+                return
 
     async def _start(self, member: MemberId, conversation: Conversation, page: StampPage, log: LifeLog) -> Life:
         settings = self._agency.settings
@@ -135,6 +160,7 @@ class TrainerSlot:
             last_line=log.last_line,
             user_error=conversation.user_error,
             oom_kills=end.oom_kills,
+            hung=self._hung,
             done=orders is not None and orders.done,
         )
         log.note(f"the process ended with {end.exit_code}" + (f" ({failure.cause}: {failure.message})" if failure else ""))

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_ROWS_AT_ONCE = 4096
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -33,11 +35,16 @@ class Moments:
 
     @classmethod
     def _of(cls, values: Tensor, axis: int | None) -> Moments:
-        # numpy adds on one thread: the number of threads must not show in the bits of a buffer.
+        # numpy adds on one thread: the number of threads must not show in the bits of a buffer. In parts, since the
+        # values of a whole data set of bytes would be eight times as large as float64.
         array = values.cpu().numpy()
-        mean = array.mean(axis=axis, dtype=np.float64)
-        deviation = array.std(axis=axis, dtype=np.float64)
-        deviation = np.where(deviation > 0, deviation, 1.0)
+        parts = [array[start : start + _ROWS_AT_ONCE] for start in range(0, len(array), _ROWS_AT_ONCE)]
+        count = array.size if axis is None else len(array)
+        mean = sum(part.sum(axis=axis, dtype=np.float64) for part in parts) / count
+        variance = sum(np.square(part - mean).sum(axis=axis) for part in parts) / count
+        deviation = np.sqrt(variance)
+        # Below float32's precision it is the rounding of the mean, and dividing by it would blow that up.
+        deviation = np.where(deviation > 1e-7 * np.abs(mean), deviation, 1.0)
         return cls(torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(deviation, dtype=torch.float32))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 
@@ -35,6 +34,11 @@ def row_of_lane(world: int, lanes: int) -> list[int]:
 
 
 def micro_batches(ids: Tensor, size: int | None) -> Iterator[Tensor]:
-    """The ids in pieces of at most `size`; all at once with None. Nothing for no ids."""
-    if len(ids):
-        yield from torch.split(ids, size or len(ids))
+    """The ids in as few pieces of at most `size` as there can be; all at once with None, nothing for no ids.
+
+    The pieces are of near-equal size: a last piece of one sample would break batch normalisation.
+    """
+    pieces = -(-len(ids) // size) if size is not None else min(1, len(ids))
+    for piece in range(pieces):
+        positions = share(len(ids), pieces, piece)
+        yield ids[positions.start : positions.stop]

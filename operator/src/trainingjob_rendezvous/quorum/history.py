@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from trainingjob_api.contract.messages import Generation, GenerationId, LogPosition, MemberId, Orders, Stage
-from trainingjob_rendezvous.membership.members import AgentId
+from trainingjob_rendezvous.quorum.members import AgentId
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from trainingjob_api.contract.messages import MemberId, Source, State
-from trainingjob_rendezvous.membership.members import Member
+from trainingjob_rendezvous.quorum.members import Member
 
 
 def usable(member: Member, attempt: int) -> State | None:

@@ -7,9 +7,9 @@ from typing import Literal
 
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, GenerationId, Restore, Source, State, Stop
-from trainingjob_rendezvous.membership.history import Action, Decision, History
-from trainingjob_rendezvous.membership.members import Member, by_id
-from trainingjob_rendezvous.membership.seats import (
+from trainingjob_rendezvous.quorum.history import Action, Decision, History
+from trainingjob_rendezvous.quorum.members import Member, by_id
+from trainingjob_rendezvous.quorum.seats import (
     Seating,
     as_seats,
     needed_workers,
@@ -19,7 +19,7 @@ from trainingjob_rendezvous.membership.seats import (
     wanted,
     with_holder,
 )
-from trainingjob_rendezvous.membership.source import lone_holder, newest, peer_source, usable, without_stale
+from trainingjob_rendezvous.quorum.source import lone_holder, newest, peer_source, usable, without_stale
 
 SAVE_AGAIN_SECONDS = 10.0
 """How long the commit of a save is awaited before its members are asked to save again."""
@@ -38,7 +38,7 @@ def propose(now: float, members: Sequence[Member], intent: Intent, history: Hist
     if intent.stop is not None:
         return _stop(now, idle, intent.stop, history, state)
     incumbents = {seat.member: seat.slot for seat in history.generation.seats} if history.generation else {}
-    seating = seat((member for member in idle if wanted(member, intent)), intent, incumbents)
+    seating = seat(wanted(idle, intent), intent, incumbents)
     holder = lone_holder(_ranks(seating), idle, attempt)
     if holder is not None:
         seating = with_holder(seating, holder, intent)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import MemberId, Seat
-from trainingjob_rendezvous.membership.members import Member
+from trainingjob_rendezvous.quorum.members import Member
 
 Seating = dict[int, Member]
 """Slot -> member."""
@@ -30,14 +30,11 @@ def slots(intent: Intent) -> range:
     return range(max(0, intent.replicas) * unit_size(intent))
 
 
-def listed(member: Member, intent: Intent) -> bool:
-    """The intent lists this pod of the worker, and the worker has such a process."""
-    return member.id.process < unit_size(intent) and any((seat.worker, seat.incarnation) == member.agent for seat in intent.workers)
-
-
-def wanted(member: Member, intent: Intent) -> bool:
-    """May hold a rank: listed, and its agent stays."""
-    return not member.leaving and listed(member, intent)
+def wanted(members: Iterable[Member], intent: Intent) -> list[Member]:
+    """Those who may hold a rank: the intent lists their pod, their worker has such a process, and their agent stays."""
+    pods = {(seat.worker, seat.incarnation) for seat in intent.workers}
+    size = unit_size(intent)
+    return [member for member in members if not member.leaving and member.id.process < size and member.agent in pods]
 
 
 def seat(candidates: Iterable[Member], intent: Intent, incumbents: Mapping[MemberId, int]) -> Seating:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from trainingjob_api.contract.messages import Generation, Orders, Stage
-from trainingjob_rendezvous.membership.members import AgentId, Member, by_id
+from trainingjob_rendezvous.quorum.members import AgentId, Member, by_id
 
 Claims = Mapping[AgentId, Orders | None]
 """What each connected agent says it was last told."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Generation, Hello
 from trainingjob_api.contract.runtime import CONTRACT_VERSION
-from trainingjob_rendezvous.membership.members import AgentId
-from trainingjob_rendezvous.membership.seats import unit_size
+from trainingjob_rendezvous.quorum.members import AgentId
+from trainingjob_rendezvous.quorum.seats import unit_size
 
 UNLISTED_SECONDS = 10.0
 """How long a pod that the intent does not list yet may wait for the intent that does."""

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, Phase, Stage
-from trainingjob_rendezvous.membership.adoption import adoptable, newest_claimed
-from trainingjob_rendezvous.membership.history import Action, Decision, History
-from trainingjob_rendezvous.membership.members import Member, by_id
-from trainingjob_rendezvous.membership.proposal import propose
-from trainingjob_rendezvous.membership.seats import Seating, seat, wanted
+from trainingjob_rendezvous.quorum.adoption import adoptable, newest_claimed
+from trainingjob_rendezvous.quorum.history import Action, Decision, History
+from trainingjob_rendezvous.quorum.members import Member, by_id
+from trainingjob_rendezvous.quorum.proposal import propose
+from trainingjob_rendezvous.quorum.seats import Seating, seat, wanted
 
 FORM_SECONDS = 30.0
 """A generation that is not formed by then is over."""
@@ -125,7 +125,8 @@ def _planned(
         return Decision(Action.REGROUP, f"attempt {attempt} is wanted")
     if intent.stop is not None or generation.purpose == "Save":
         return Decision(reason=generation.reason)
-    unwanted = [member.id.label() for member in seated if not wanted(member, intent)]
+    stay = by_id(wanted(seated, intent))
+    unwanted = [member.id.label() for member in seated if member.id not in stay]
     if unwanted:
         return Decision(Action.REGROUP, f"{', '.join(unwanted)} is to leave")
     if any(member.phase is Phase.FINISHING for member in seated):
@@ -136,7 +137,7 @@ def _planned(
 def _joins(generation: Generation, now: float, members: Sequence[Member], intent: Intent, history: History) -> Decision:
     """Let idle members in that should hold a rank, several at once if more are starting."""
     incumbents = {seat.member: seat.slot for seat in generation.seats}
-    candidates = [member for member in members if wanted(member, intent) and (member.id in incumbents or member.idle())]
+    candidates = [member for member in wanted(members, intent) if member.id in incumbents or member.idle()]
     seating = seat(candidates, intent, incumbents)
     joiners = [member for member in seating.values() if member.id not in incumbents]
     if not joiners and len(seating) == len(incumbents):
@@ -150,4 +151,4 @@ def _joins(generation: Generation, now: float, members: Sequence[Member], intent
 
 def _more_are_starting(members: Sequence[Member], seating: Seating, intent: Intent) -> bool:
     seated = {member.id for member in seating.values()}
-    return any(member.phase is Phase.STARTING and member.id not in seated and wanted(member, intent) for member in members)
+    return any(member.phase is Phase.STARTING and member.id not in seated for member in wanted(members, intent))

@@ -1,0 +1,288 @@
+"""The manifests of a job's children, whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from operator_builders import ADDRESS, SETTINGS, UID, make_job, make_status
+from trainingjob_api.contract.intent import Intent
+from trainingjob_api.contract.runtime import RendezvousEnvironment, WorkerEnvironment
+from trainingjob_api.spec.job import JobSpec
+from trainingjob_operator.children import names
+from trainingjob_operator.children.network_policy import network_policy
+from trainingjob_operator.children.pinned import Pinned, pin
+from trainingjob_operator.children.rendezvous import rendezvous
+from trainingjob_operator.children.revision import revision
+from trainingjob_operator.children.secret import secret
+from trainingjob_operator.children.service import address, service
+from trainingjob_operator.children.worker import worker
+from trainingjob_operator.identity import Identity
+
+IDENTITY = Identity(certificate_pem="CERTIFICATE", private_key_pem="KEY", worker_token="WORKER", operator_token="OPERATOR")
+PINNED = Pinned(image="image:1", build="0123456789abcdef", config="{}")
+BASE = names.base("digits", UID)
+LABELS = {
+    "app.kubernetes.io/name": "trainingjob",
+    "app.kubernetes.io/instance": BASE,
+    "app.kubernetes.io/managed-by": "trainingjob-operator",
+    "batch.trainingjob.dev/job": "digits",
+}
+OWNER = {
+    "apiVersion": "batch.trainingjob.dev/v1alpha1",
+    "kind": "TrainingJob",
+    "name": "digits",
+    "uid": UID,
+    "controller": True,
+    "blockOwnerDeletion": True,
+}
+TEMPLATE = {
+    "metadata": {"labels": {"team": "vision"}, "annotations": {"note": "yes"}},
+    "resources": {"requests": {"cpu": 2}, "limits": {"memory": "4Gi"}},
+    "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
+    "envFrom": [{"configMapRef": {"name": "settings"}}],
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "priorityClassName": "high",
+    "nodeSelector": {"disk": "fast"},
+    "securityContext": {"runAsUser": 1000, "readOnlyRootFilesystem": True},
+}
+STORAGE = {"storage": {"uri": "s3://bucket/digits", "credentialsSecretName": "keys"}}
+WORKERS = {"replicas": 3, "gpus": 2, "template": TEMPLATE}
+
+
+def variable(name: str, value: str) -> dict[str, str]:
+    return {"name": name, "value": value}
+
+
+def reference(name: str, key: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": BASE, "key": key}}}
+
+
+def meta(name: str, **labels: str) -> dict[str, Any]:
+    return {"name": name, "namespace": "team", "labels": LABELS | labels, "ownerReferences": [OWNER]}
+
+
+def test_worker() -> None:
+    job = make_job(workers=WORKERS, checkpoint=STORAGE)
+    expected = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta(
+            f"{BASE}-worker-2-5",
+            **{
+                "team": "vision",
+                "app.kubernetes.io/component": "worker",
+                "batch.trainingjob.dev/role": "worker",
+                "batch.trainingjob.dev/worker-index": "2",
+                "batch.trainingjob.dev/incarnation": "5",
+            },
+        )
+        | {"annotations": {"note": "yes"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 60,
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "priorityClassName": "high",
+            "nodeSelector": {"disk": "fast"},
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 1000},
+            "containers": [
+                {
+                    "name": "worker",
+                    "image": "image:1",
+                    "command": ["python", "-m", "trainingjob_agent"],
+                    "env": [
+                        variable("PYTHONUNBUFFERED", "1"),
+                        variable("OMP_NUM_THREADS", "1"),
+                        variable("TRAININGJOB_JOB", "team/digits"),
+                        variable("TRAININGJOB_JOB_UID", UID),
+                        variable("TRAININGJOB_CONFIG", "{}"),
+                        variable("TRAININGJOB_BUILD", "0123456789abcdef"),
+                        variable("TRAININGJOB_WORKER", "2"),
+                        variable("TRAININGJOB_INCARNATION", "5"),
+                        variable("TRAININGJOB_RENDEZVOUS", ADDRESS),
+                        variable("TRAININGJOB_RENDEZVOUS_CERTIFICATE", "CERTIFICATE"),
+                        variable("TRAININGJOB_TERMINATION_LOG", "/dev/termination-log"),
+                        variable("TRAININGJOB_SCRATCH", "/tmp"),
+                        reference("TRAININGJOB_TOKEN", "worker-token"),
+                        {"name": "TRAININGJOB_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    ],
+                    "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "keys"}}],
+                    "resources": {"requests": {"cpu": 2}, "limits": {"memory": "4Gi", "nvidia.com/gpu": 2}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": True,
+                    },
+                    "terminationMessagePolicy": "File",
+                }
+            ],
+        },
+    }
+    assert worker(job, 2, 5, ADDRESS, PINNED, SETTINGS, IDENTITY) == expected
+
+
+def test_a_plain_worker_asks_for_nothing_it_was_not_told_to() -> None:
+    (container,) = worker(make_job(), 0, 0, ADDRESS, PINNED, SETTINGS, IDENTITY)["spec"]["containers"]
+    assert "resources" not in container
+    assert "envFrom" not in container
+
+
+def test_the_agent_can_read_what_it_is_told() -> None:
+    (container,) = worker(make_job(), 1, 0, ADDRESS, PINNED, SETTINGS, IDENTITY)["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value", "filled in") for entry in container["env"]}
+    read = WorkerEnvironment.from_env({name: value for name, value in environment.items() if name.startswith("TRAININGJOB_")})
+    assert (read.worker, read.token, read.address) == (1, "filled in", "filled in")
+
+
+def test_rendezvous() -> None:
+    job, intent = make_job(workers=WORKERS), Intent(epoch=4, attempt=2)
+    expected = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta(
+            f"{BASE}-rendezvous-4",
+            **{
+                "app.kubernetes.io/component": "rendezvous",
+                "batch.trainingjob.dev/role": "rendezvous",
+                "batch.trainingjob.dev/epoch": "4",
+            },
+        ),
+        "spec": {
+            "restartPolicy": "Always",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "priorityClassName": "high",
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "rendezvous",
+                    "image": SETTINGS.rendezvous_image,
+                    "command": ["python", "-m", "trainingjob_rendezvous"],
+                    "env": [
+                        variable("PYTHONUNBUFFERED", "1"),
+                        variable("TRAININGJOB_JOB", "team/digits"),
+                        variable("TRAININGJOB_JOB_UID", UID),
+                        variable("TRAININGJOB_EPOCH", "4"),
+                        variable("TRAININGJOB_INTENT", intent.model_dump_json()),
+                        variable("TRAININGJOB_BIND", "0.0.0.0"),
+                        variable("TRAININGJOB_PORT", "29400"),
+                        variable("TRAININGJOB_CERTIFICATE", "CERTIFICATE"),
+                        variable("TRAININGJOB_HEARTBEAT_TIMEOUT_SECONDS", "3.0"),
+                        variable("TRAININGJOB_JOIN_WINDOW_SECONDS", "20.0"),
+                        reference("TRAININGJOB_PRIVATE_KEY", "private-key"),
+                        reference("TRAININGJOB_WORKER_TOKEN", "worker-token"),
+                        reference("TRAININGJOB_OPERATOR_TOKEN", "operator-token"),
+                    ],
+                    "ports": [{"name": "rendezvous", "containerPort": 29400, "protocol": "TCP"}],
+                    "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": True,
+                    },
+                    "terminationMessagePolicy": "File",
+                }
+            ],
+        },
+    }
+    made = rendezvous(job, intent, "CERTIFICATE", SETTINGS)
+    assert made == expected
+    told = {entry["name"]: entry.get("value", "filled in") for entry in made["spec"]["containers"][0]["env"]}
+    assert RendezvousEnvironment.from_env({name: value for name, value in told.items() if name.startswith("TRAININGJOB_")}).epoch == 4
+
+
+def test_service() -> None:
+    assert service(make_job(), 4, SETTINGS) == {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta(BASE),
+        "spec": {
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+            "selector": {
+                "app.kubernetes.io/instance": BASE,
+                "batch.trainingjob.dev/role": "rendezvous",
+                "batch.trainingjob.dev/epoch": "4",
+            },
+            "ports": [{"name": "rendezvous", "port": 29400, "targetPort": 29400, "protocol": "TCP"}],
+        },
+    }
+    assert address(make_job(), SETTINGS) == f"{BASE}.team.svc:29400"
+
+
+def test_secret() -> None:
+    assert secret(make_job(), IDENTITY) == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": meta(BASE),
+        "type": "Opaque",
+        "immutable": True,
+        "stringData": {"certificate": "CERTIFICATE", "private-key": "KEY", "worker-token": "WORKER", "operator-token": "OPERATOR"},
+    }
+
+
+def test_network_policy() -> None:
+    own = {"matchLabels": {"app.kubernetes.io/instance": BASE}}
+    operator = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "trainingjob-operator"}}}
+    assert network_policy(make_job(), SETTINGS)["spec"] == {
+        "podSelector": own,
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": own}]}, {"from": [operator], "ports": [{"port": 29400, "protocol": "TCP"}]}],
+    }
+
+
+def test_revision() -> None:
+    assert revision(make_job(), PINNED) == {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": meta(f"{BASE}-0123456789"),
+        "revision": 1,
+        "data": {"image": "image:1", "build": "0123456789abcdef", "contract": 1, "config": {}},
+    }
+
+
+def test_only_secret_references_carry_secrets() -> None:
+    job = make_job()
+    made = [
+        worker(job, 0, 0, ADDRESS, PINNED, SETTINGS, IDENTITY),
+        rendezvous(job, Intent(epoch=1, attempt=1), IDENTITY.certificate_pem, SETTINGS),
+        service(job, 1, SETTINGS),
+        network_policy(job, SETTINGS),
+        revision(job, PINNED),
+    ]
+    values = {str(entry.get("value")) for manifest in made[:2] for entry in manifest["spec"]["containers"][0]["env"]}
+    assert not values & {"KEY", "WORKER", "OPERATOR"}
+
+
+@pytest.mark.parametrize("name", ["a", "digits", "x" * 63, "ends-with-a-dash-where-it-is-cut-off---x"])
+def test_names_fit_and_differ_between_jobs_of_one_name(name: str) -> None:
+    longest = names.worker(name, UID, 9999, 99999)
+    assert len(longest) <= 63
+    assert "--" not in longest.removeprefix(name[:39])
+    assert names.base(name, UID) != names.base(name, "another uid")
+
+
+def test_workers_are_told_the_spec_without_what_is_not_theirs() -> None:
+    job = make_job(workers=WORKERS, suspend=True, rollback={"toStep": 1, "request": "a"}, ttlSecondsAfterFinished=5)
+    config = json.loads(pin(job, SETTINGS).config)
+    assert set(config) == {"workers", "training", "checkpoint", "recovery", "divergence"}
+    assert "template" not in config["workers"]
+    assert JobSpec.model_validate(config).training == job.spec.training
+
+
+def test_image_and_build_stay_what_they_were_when_the_job_started() -> None:
+    job = make_job(make_status(image="pinned:1", build="pinned"))
+    assert (pin(job, SETTINGS).image, pin(job, SETTINGS).build) == ("pinned:1", "pinned")
+    assert pin(make_job(), SETTINGS).image == SETTINGS.default_image
+    assert pin(job, SETTINGS, anew=True).build != "pinned"
+
+
+def test_another_training_is_another_build() -> None:
+    other = {"task": {"class": "trainingjob_trainer.tasks.digits:Digits"}, "epochs": 3}
+    assert pin(make_job(), SETTINGS).build != pin(make_job(training=other), SETTINGS).build
+    assert pin(make_job(), SETTINGS).build == pin(make_job(workers={"replicas": 9}), SETTINGS).build

@@ -1,0 +1,153 @@
+"""What the status says: columns, conditions, figures that do not flood the API server, and its size."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from operator_builders import (
+    CREATED,
+    NOW,
+    SETTINGS,
+    make_condition,
+    make_failure,
+    make_job,
+    make_log,
+    make_pod,
+    make_rendezvous,
+    make_report,
+    make_seen,
+    make_status,
+)
+from trainingjob_api.contract.intent import MemberView
+from trainingjob_api.status import MAX_STATUS_BYTES, Status, StepMark, StopRecord
+from trainingjob_operator.plan import plan
+from trainingjob_operator.state import Observed, PodPhase
+
+STOP = StopRecord(request="suspend-1", time=NOW)
+
+
+def after(seen: Observed, seconds: float = 0.0) -> Status:
+    return plan(seen, SETTINGS, NOW + timedelta(seconds=seconds)).status
+
+
+def healthy(**fields: Any) -> Observed:
+    """A job with the status that a pass over its healthy self writes."""
+    job = make_job(make_status(**fields))
+    return make_seen(job.model_copy(update={"status": after(make_seen(job))}))
+
+
+def test_the_columns_of_kubectl_get() -> None:
+    members = tuple(MemberView(worker=index, incarnation=0, phase="Stepping") for index in range(3))
+    report = make_report(step=1240, total_steps=5000, members=members, world=3)
+    job = make_job(make_status(ledger={"Starting": 12.0, "Training": 588.0}), workers={"replicas": 4, "minReplicas": 2})
+    status = after(make_seen(job, report=report, pods=(*(make_pod(index) for index in range(4)), make_rendezvous())))
+    # A fourth worker is asked for by the same pass; the columns are right already.
+    assert (status.phase, status.display.workers, status.display.step, status.display.progress) == ("Running", "3/4", "1240/5000", "24%")
+    assert (status.loss, status.checkpoint, status.goodput) == (0.25, 200, "98%")
+
+
+STARTED = make_status(phase="Starting", opened_attempt=0)
+PENDING = make_pod(0, phase=PodPhase.PENDING)
+ROLLING = make_status(attempt=2, opened_attempt=1, restore={"kind": "Step", "step": 100, "request": "again"})
+PHASES = {
+    "nothing runs yet": (make_seen(make_job(STARTED), report=None, pods=(PENDING, make_rendezvous())), "Pending"),
+    "workers import": (make_seen(make_job(STARTED), report=None), "Starting"),
+    "steps are taken": (make_seen(), "Running"),
+    "no generation": (make_seen(report=make_report(stage="Over")), "Recovering"),
+    "a rollback waits": (make_seen(make_job(ROLLING), report=make_report(attempt=2, stage="Over")), "RollingBack"),
+    "a rollback's attempt has begun elsewhere": (make_seen(make_job(ROLLING), report=make_report(attempt=2)), "RollingBack"),
+    "the stream is lost": (make_seen(report=None, reporting=False), "Running"),
+    "stopping": (make_seen(make_job(make_status(stop=STOP), suspend=True)), "Suspending"),
+    "stopped": (make_seen(make_job(make_status(stop=STOP), suspend=True), report=make_report(stopped="suspend-1")), "Suspended"),
+    "done": (make_seen(report=make_report(log=make_log(done=True))), "Succeeded"),
+    "failed": (make_seen(report=make_report(failures=(make_failure("UserError"),), failure_count=1)), "Failed"),
+}
+
+
+@pytest.mark.parametrize(("seen", "phase"), PHASES.values(), ids=PHASES.keys())
+def test_phase(seen: Observed, phase: str) -> None:
+    assert after(seen).phase == phase
+
+
+def test_figures_alone_wait_for_their_turn() -> None:
+    seen = healthy()
+    further = Observed(**(vars(seen) | {"report": make_report(step=250, loss=0.2)}))
+    assert after(further, 9.9) == seen.job.status
+    assert after(further, 10.0).step == 250
+
+
+def test_whatever_else_changes_takes_the_figures_with_it() -> None:
+    seen = healthy()
+    lost = Observed(**(vars(seen) | {"report": make_report(step=250), "reporting": False}))
+    status = after(lost, 1.0)
+    assert (status.step, status.ledger_mark) == (250, NOW + timedelta(seconds=1))
+
+
+def test_time_alone_is_no_reason_to_write_while_the_columns_stay() -> None:
+    seen = healthy(ledger={"Training": 99_000.0}, ledger_mark=NOW)
+    assert after(seen, 60.0) == seen.job.status
+
+
+def test_a_loss_that_is_not_finite_is_null() -> None:
+    assert after(make_seen(report=make_report(loss=float("nan"), metrics={"accuracy": float("inf"), "f1": 0.5}))).loss is None
+
+
+def test_a_condition_keeps_its_time_until_its_value_changes() -> None:
+    seen = healthy(conditions=(make_condition("Ready"), make_condition("Reporting")))
+    lost = Observed(**(vars(seen) | {"reporting": False}))
+    status = after(lost, 5.0)
+    ready, reporting = status.condition("Ready"), status.condition("Reporting")
+    assert ready is not None
+    assert reporting is not None
+    assert ready.last_transition_time == CREATED
+    assert (reporting.status, reporting.reason, reporting.last_transition_time) == ("False", "NoStream", NOW + timedelta(seconds=5))
+
+
+def test_all_conditions_speak_of_the_generation_they_saw() -> None:
+    status = after(make_seen(make_job(make_status(), generation=4)))
+    assert {condition.type for condition in status.conditions} == {"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid"}
+    assert {condition.observed_generation for condition in status.conditions} == {4}
+
+
+def test_a_new_attempt_moves_undone_steps_to_lost() -> None:
+    marks = (StepMark(step=100, training_seconds=200.0), StepMark(step=200, training_seconds=500.0))
+    status = make_status(attempt=2, opened_attempt=1, phase="Recovering", step_marks=marks)
+    log = make_log(attempt=2, opened_attempt=2, restored_step=100, checkpoint=100, checkpoints=(100,))
+    new = after(make_seen(make_job(status), report=make_report(attempt=2, log=log)))
+    assert (new.ledger, new.opened_attempt, new.step_marks) == ({"Starting": 60.0, "Training": 200.0, "Lost": 340.0}, 2, marks[:1])
+    assert new.goodput == "33%"
+
+
+def test_a_rollback_ends_with_its_condition() -> None:
+    status = make_status(attempt=2, restore={"kind": "Step", "step": 100, "request": "again"})
+    log = make_log(attempt=2, opened_attempt=2, restored_step=100, request="again")
+    job = make_job(status, rollback={"toStep": 100, "request": "again"})
+    new = after(make_seen(job, report=make_report(attempt=2, log=log)))
+    condition = new.condition("RolledBack")
+    assert condition is not None
+    assert (new.last_rollback_request, condition.status) == ("again", "True")
+
+
+def test_what_keeps_a_pod_waiting_is_the_message() -> None:
+    waiting = make_pod(0, phase=PodPhase.PENDING, reason="ImagePullBackOff", message="no such image")
+    status = after(make_seen(make_job(STARTED), report=None, pods=(waiting, make_rendezvous())))
+    assert status.message == "worker-0-0: ImagePullBackOff: no such image"
+
+
+def test_the_largest_job_in_trouble_stays_under_the_limit() -> None:
+    spec = {"replicas": 512, "minReplicas": 1}
+    failures = tuple(make_failure("Crash", index, message="x" * 1024) for index in range(20))
+    log = make_log(checkpoints=tuple(range(10**8, 10**8 + 20)), quarantined=tuple(range(10**8, 10**8 + 20)), exported="s3://" + "x" * 2000)
+    metrics = {f"{'m' * 60}{number}": 1 / 3 for number in range(32)}
+    report = make_report(failures=failures, failure_count=20, log=log, metrics=metrics, reason="y" * 5000)
+    job = make_job(make_status(workers=tuple({"index": index, "incarnation": 1000} for index in range(512))), workers=spec)
+    status = after(make_seen(job, pods=(make_rendezvous(),), report=report))
+    assert len(status.model_dump_json(by_alias=True, exclude_none=True)) < MAX_STATUS_BYTES
+
+
+def test_the_status_comes_back_from_the_api_server_as_it_went() -> None:
+    status = after(make_seen())
+    assert Status.model_validate(status.to_object()) == status

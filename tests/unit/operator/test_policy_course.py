@@ -1,0 +1,157 @@
+"""Which course a job takes: validity, ends, deadline, suspension, and their order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from operator_builders import (
+    CREATED,
+    NOW,
+    SETTINGS,
+    make_condition,
+    make_failed,
+    make_job,
+    make_log,
+    make_pod,
+    make_rendezvous,
+    make_report,
+    make_seen,
+    make_status,
+)
+from trainingjob_api.resource import TrainingJob
+from trainingjob_api.status import Status, StopRecord
+from trainingjob_operator.policy import Course, Decision, decide
+from trainingjob_operator.reasons import Reason
+from trainingjob_operator.state import Observed, PodPhase
+
+STOP = StopRecord(request="suspend-2", time=NOW, reason="Suspend")
+SUSPENDED = make_status(phase="Suspended", conditions=(make_condition("Suspended"),), stop=STOP)
+COMPLETE = make_status(phase="Succeeded", conditions=(make_condition("Complete", reason="Succeeded"),), checkpoints=(100, 200))
+FAILED = make_status(phase="Failed", conditions=(make_condition("Failed", reason="TooManyFailures"),), checkpoints=(100, 200))
+ROLLBACK = {"toStep": 100, "request": "again"}
+
+
+def decided(seen: Observed, **ledger: float) -> Decision:
+    return decide(seen, SETTINGS, ledger, NOW)
+
+
+def job(status: Status | None = None, **fields: Any) -> TrainingJob:
+    return make_job(status or make_status(), **fields)
+
+
+DONE = make_report(log=make_log(done=True))
+GPUS = {"replicas": 3, "gpus": 1, "template": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}
+
+COURSES = {
+    "a healthy job goes on": (make_seen(), Course.RUNNING),
+    "a deleted job is left alone": (make_seen(job(deletionTimestamp=NOW)), Course.IGNORED),
+    "deletion comes before an end": (make_seen(job(deletionTimestamp=NOW), report=DONE), Course.IGNORED),
+    "another controller's job is left alone": (make_seen(job(managedBy="kueue.x-k8s.io/multikueue")), Course.IGNORED),
+    "an unreadable manifest is invalid": (make_seen(problem="spec.training: Field required"), Course.INVALID),
+    "GPUs asked for twice are invalid": (make_seen(job(workers=GPUS)), Course.INVALID),
+    "done in the log ends the job": (make_seen(report=DONE), Course.ENDED),
+    "done in a worker's last words ends the job": (make_seen(pods=(make_failed(0, 0, done=True),), report=None), Course.ENDED),
+    "last words of an old incarnation do not": (
+        make_seen(pods=(make_failed(0, 0, done=True, incarnation=7), *(make_pod(index) for index in range(3)), make_rendezvous())),
+        Course.RUNNING,
+    ),
+    "an end comes before a suspension": (make_seen(job(suspend=True), report=DONE), Course.ENDED),
+    "an end stays an end": (make_seen(job(COMPLETE), pods=(), report=None), Course.ENDED),
+    "a suspension stops first": (make_seen(job(suspend=True)), Course.STOPPING),
+    "a suspension ends when all have left": (
+        make_seen(job(make_status(stop=STOP), suspend=True), report=make_report(stopped="suspend-2")),
+        Course.SUSPENDED,
+    ),
+    "another request's end is not this one's": (
+        make_seen(job(make_status(stop=STOP), suspend=True), report=make_report(stopped="suspend-1")),
+        Course.STOPPING,
+    ),
+    "a suspension ends when no worker runs": (
+        make_seen(job(make_status(stop=STOP), suspend=True), pods=(make_failed(0, 0), make_rendezvous()), report=None),
+        Course.SUSPENDED,
+    ),
+    "a suspension ends in time": (
+        make_seen(job(make_status(stop=STOP.model_copy(update={"time": NOW - timedelta(seconds=120)})), suspend=True)),
+        Course.SUSPENDED,
+    ),
+    "a stop is carried through though the user thinks again": (make_seen(job(make_status(stop=STOP))), Course.STOPPING),
+    "a suspended job stays suspended": (make_seen(job(SUSPENDED, suspend=True), pods=(), report=None), Course.SUSPENDED),
+    "a suspended job goes on": (make_seen(job(SUSPENDED), pods=(), report=None), Course.RUNNING),
+    "suspended at creation, nothing is made": (make_seen(make_job(suspend=True), pods=(), report=None), Course.SUSPENDED),
+    "a rollback wakes a finished job": (make_seen(job(COMPLETE, rollback=ROLLBACK), pods=(), report=None), Course.RUNNING),
+    "and a failed one": (make_seen(job(FAILED, rollback=ROLLBACK), pods=(), report=None), Course.RUNNING),
+    "but not while it is suspended": (make_seen(job(COMPLETE, rollback=ROLLBACK, suspend=True), pods=(), report=None), Course.ENDED),
+    "nor one for a step that is not there": (
+        make_seen(job(COMPLETE, rollback=ROLLBACK | {"toStep": 150}), pods=(), report=None),
+        Course.ENDED,
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "course"), COURSES.values(), ids=COURSES.keys())
+def test_course(seen: Observed, course: Course) -> None:
+    assert decided(seen).course is course
+
+
+def test_a_deadline_ends_the_job_and_comes_before_a_suspension() -> None:
+    decision = decided(make_seen(job(activeDeadlineSeconds=600, suspend=True)), Training=500.0, Starting=100.0)
+    assert decision.outcome is not None
+    assert (decision.course, decision.outcome.reason) == (Course.ENDED, Reason.DEADLINE_EXCEEDED)
+
+
+def test_the_deadlines_clock_stands_while_the_job_is_suspended() -> None:
+    assert decided(make_seen(job(activeDeadlineSeconds=600)), Training=500.0, Suspended=5000.0).course is Course.RUNNING
+
+
+def test_done_of_the_attempt_before_a_rollback_ends_nothing() -> None:
+    status = make_status(attempt=2, restore={"kind": "Step", "step": 100, "request": "again"})
+    assert decided(make_seen(job(status, rollback=ROLLBACK), report=DONE)).course is Course.RUNNING
+
+
+def test_the_stop_carries_the_generation_in_its_name() -> None:
+    stop = decided(make_seen(job(suspend=True, generation=7))).wanted.stop
+    assert stop == StopRecord(request="suspend-7", time=NOW, reason="Suspend")
+
+
+def test_a_first_start_is_above_whatever_pods_are_there() -> None:
+    """A lost status does no harm."""
+    wanted = decided(make_seen(make_job(), pods=(make_pod(1, 4), make_rendezvous(6)), report=None)).wanted
+    assert (wanted.attempt, wanted.epoch, wanted.incarnations) == (1, 7, ((0, 0), (1, 5), (2, 0)))
+
+
+def test_a_job_goes_on_after_a_suspension_with_everything_new() -> None:
+    wanted = decided(make_seen(job(SUSPENDED), pods=(), report=None)).wanted
+    assert (wanted.attempt, wanted.epoch, wanted.stop) == (2, 2, None)
+    assert wanted.incarnations == ((0, 1), (1, 1), (2, 1))
+    assert wanted.unseen == {0, 1, 2}
+    assert wanted.restore.kind == "Latest"
+
+
+def test_a_rollback_asked_for_while_suspended_is_carried_by_the_resume() -> None:
+    status = SUSPENDED.model_copy(update={"checkpoints": (100, 200)})
+    wanted = decided(make_seen(job(status, rollback=ROLLBACK), pods=(), report=None)).wanted
+    assert (wanted.attempt, wanted.restore.kind, wanted.restore.step, wanted.restore.request) == (2, "Step", 100, "again")
+
+
+def test_a_waking_job_has_its_failures_forgiven() -> None:
+    status = FAILED.model_copy(update={"failures": 6, "completion_time": CREATED})
+    assert decided(make_seen(job(status, rollback=ROLLBACK), pods=(), report=None)).tally.failures == 0
+
+
+def test_no_worker_is_replaced_while_a_job_stops() -> None:
+    seen = make_seen(job(make_status(stop=STOP), suspend=True), pods=(make_pod(0), make_failed(1), make_rendezvous()))
+    assert decided(seen).wanted.incarnations == ((0, 0), (1, 0), (2, 0))
+
+
+def test_the_gpu_message_names_field_and_fix() -> None:
+    assert decided(make_seen(job(workers=GPUS))).problem == (
+        "spec.workers.template.resources.limits: nvidia.com/gpu is set by workers.gpus; remove one of them"
+    )
+
+
+def test_a_pending_pod_is_no_loss() -> None:
+    seen = make_seen(pods=(make_pod(0, phase=PodPhase.PENDING), make_pod(1), make_pod(2), make_rendezvous()))
+    assert decided(seen).wanted.incarnations == ((0, 0), (1, 0), (2, 0))

@@ -1,0 +1,145 @@
+"""What failures mean: classified first, then counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operator_builders import NOW, SETTINGS, make_failed, make_failure, make_job, make_log, make_pod, make_report, make_seen, make_status
+from trainingjob_api.contract.messages import Failure, GenerationId
+from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_operator.policy import Course, decide
+from trainingjob_operator.policy.failures import Action, Tally, judge_loss, judge_process, poisonous, tally
+from trainingjob_operator.policy.replacement import Loss
+from trainingjob_operator.reasons import Reason
+from trainingjob_operator.state import Pod
+
+RULES = [{"exitCodes": [42], "action": "Fail"}, {"exitCodes": [137], "action": "Ignore"}, {"exitCodes": [64], "action": "Count"}]
+NEVER_OPENED = make_status(opened_attempt=0)
+EMPTY_LOG = make_report(log=make_log(attempt=0, checkpoint=None, checkpoints=()))
+
+LOSSES: dict[str, tuple[Pod | None, dict[str, Any], Action]] = {
+    "gone": (None, {}, Action.IGNORE),
+    "deleted": (make_pod(deleting=True), {}, Action.IGNORE),
+    "evicted": (make_failed(code=137, reason="Evicted"), {}, Action.IGNORE),
+    "its node went down": (make_failed(code=137, reason="NodeShutdown"), {}, Action.IGNORE),
+    "killed": (make_failed(code=137), {}, Action.COUNT),
+    "out of memory": (make_failed(code=137, reason="OOMKilled"), {}, Action.COUNT),
+    "crashed": (make_failed(code=ExitCode.CRASHED), {}, Action.COUNT),
+    "storage": (make_failed(code=ExitCode.STORAGE), {}, Action.COUNT),
+    "refused by the rendezvous": (make_failed(code=ExitCode.REFUSED), {}, Action.IGNORE),
+    "no rendezvous": (make_failed(code=ExitCode.RENDEZVOUS_LOST), {}, Action.COUNT),
+    "left too early": (make_failed(code=0), {}, Action.COUNT),
+    "the user's error": (make_failed(code=ExitCode.USER_ERROR), {}, Action.FAIL),
+    "another job's storage": (make_failed(code=ExitCode.FENCED), {"status": NEVER_OPENED, "report": EMPTY_LOG}, Action.FAIL),
+    "fenced by a newer attempt of ours": (make_failed(code=ExitCode.FENCED), {}, Action.COUNT),
+    "a rule that fails": (make_failed(code=42), {"rules": RULES}, Action.FAIL),
+    "a rule that ignores": (make_failed(code=137), {"rules": RULES}, Action.IGNORE),
+    "a rule comes before the agent's word": (make_failed(code=64), {"rules": RULES}, Action.COUNT),
+}
+
+
+def seen_with(status: Any = None, report: Any = None, rules: Any = (), max_failures: int = 5) -> Any:
+    job = make_job(status or make_status(), recovery={"maxFailures": max_failures, "rules": list(rules)})
+    return make_seen(job, report=report or make_report())
+
+
+@pytest.mark.parametrize(("pod", "fields", "action"), LOSSES.values(), ids=LOSSES.keys())
+def test_a_lost_worker_counts(pod: Pod | None, fields: dict[str, Any], action: Action) -> None:
+    assert judge_loss(seen_with(**fields), Loss(0, "why", pod)).action is action
+
+
+def test_a_silent_worker_does_not_count() -> None:
+    assert judge_loss(seen_with(), Loss(0, "silent", make_pod(), silent=True)).action is Action.IGNORE
+
+
+PROCESSES = {
+    "a crash": (make_failure("Crash", exit_code=1), (), Action.COUNT),
+    "a signal": (make_failure("Signal", exit_code=-11), (), Action.COUNT),
+    "a hang": (make_failure("Hung"), (), Action.COUNT),
+    "a lost connection": (make_failure("Lost"), (), Action.IGNORE),
+    "silence": (make_failure("Silent"), (), Action.IGNORE),
+    "the user's error": (make_failure("UserError", message="task.class: no such module"), (), Action.FAIL),
+    "a newer agent's word": (make_failure("Struck by lightning"), (), Action.COUNT),
+    "a rule for a signal": (make_failure("Signal", exit_code=-9), RULES, Action.IGNORE),
+}
+
+
+@pytest.mark.parametrize(("failure", "rules", "action"), PROCESSES.values(), ids=PROCESSES.keys())
+def test_a_lost_process_counts(failure: Failure, rules: Any, action: Action) -> None:
+    assert judge_process(seen_with(rules=rules), failure).action is action
+
+
+CRASHES = (make_failure("Crash"), make_failure("Lost"), make_failure("Crash"))
+
+
+def counted(**fields: Any) -> Tally:
+    return tally(seen_with(**fields), ())
+
+
+def test_each_reported_failure_is_accounted_for_once() -> None:
+    report = make_report(failures=CRASHES, failure_count=3)
+    first = counted(status=make_status(reported_failures=0, checkpoint=200), report=report)
+    assert (first.failures, first.reported, first.restarts, len(first.records)) == (2, 3, 2, 3)
+    again = counted(status=make_status(reported_failures=3, failures=2, checkpoint=200), report=report)
+    assert (again.failures, again.reported, again.restarts, again.records) == (2, 3, 0, ())
+
+
+def test_only_what_is_new_is_accounted_for() -> None:
+    report = make_report(failures=CRASHES, failure_count=30)
+    assert counted(status=make_status(reported_failures=29, failures=1, checkpoint=200), report=report).failures == 2
+
+
+def test_a_newer_checkpoint_refills_the_budget() -> None:
+    before, after = make_status(failures=4, checkpoint=200), make_status(failures=4, checkpoint=100)
+    assert (counted(status=before).failures, counted(status=after).failures) == (4, 0)
+
+
+def test_more_failures_than_allowed_end_the_job() -> None:
+    report = make_report(failures=CRASHES, failure_count=3)
+    assert counted(status=make_status(failures=3, checkpoint=200), report=report).outcome is None
+    outcome = counted(status=make_status(failures=4, checkpoint=200), report=report).outcome
+    assert outcome is not None
+    assert outcome.reason is Reason.TOO_MANY_FAILURES
+    assert outcome.message == "6 failures, more than recovery.maxFailures (5); the last: worker 0: Crash"
+
+
+def test_the_users_error_ends_the_job_with_its_message() -> None:
+    failure = make_failure("UserError", 2, message="task.class: no module named digit; did you mean digits?")
+    outcome = counted(report=make_report(failures=(failure,), failure_count=1)).outcome
+    assert outcome is not None
+    assert (outcome.complete, outcome.reason) == (False, Reason.USER_ERROR)
+    assert outcome.message == "worker 2: UserError: task.class: no module named digit; did you mean digits?"
+
+
+def crash(step: int, n: int, cause: str = "Crash") -> Failure:
+    return make_failure(cause, step=step, generation=GenerationId(1, 1, n), message="boom")
+
+
+POISON = {
+    "three crashes in two generations": ((crash(7, 1), crash(7, 1), crash(7, 2)), True),
+    "three crashes in one generation": ((crash(7, 1), crash(7, 1), crash(7, 1)), False),
+    "two crashes": ((crash(7, 1), crash(7, 2)), False),
+    "three steps": ((crash(7, 1), crash(8, 2), crash(9, 3)), False),
+    "lost connections": ((crash(7, 1, "Lost"), crash(7, 2, "Lost"), crash(7, 3, "Lost")), False),
+    "signals too": ((crash(7, 1, "Signal"), crash(7, 2), crash(7, 3, "Signal")), True),
+}
+
+
+@pytest.mark.parametrize(("failures", "expected"), POISON.values(), ids=POISON.keys())
+def test_poisonous(failures: tuple[Failure, ...], expected: bool) -> None:
+    assert bool(poisonous(failures)) is expected
+
+
+def test_a_poisonous_step_fails_the_job_after_a_save() -> None:
+    report = make_report(failures=POISON["three crashes in two generations"][0], failure_count=3)
+    first = decide(seen_with(status=make_status(checkpoint=200), report=report), SETTINGS, {}, NOW)
+    assert first.course is Course.STOPPING
+    stop = first.wanted.stop
+    assert stop is not None
+    assert stop.message.startswith("step 7 crashed 3 processes in 2 generations (the last: boom)")
+    stopped = report.model_copy(update={"stopped": stop.request})
+    last = decide(seen_with(status=make_status(stop=stop, checkpoint=200, reported_failures=3), report=stopped), SETTINGS, {}, NOW)
+    assert last.outcome is not None
+    assert (last.course, last.outcome.complete, last.outcome.reason) == (Course.ENDED, False, Reason.POISONOUS_STEP)

@@ -1,0 +1,160 @@
+"""Shards are what the safetensors library reads, restore at any world size, and are refused by name when they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from trainingjob_api.spec.training import Optimizer
+from trainingjob_api.storage.layout import shard_name
+from trainingjob_api.storage.manifest import Manifest, Position, ShardFile
+from trainingjob_trainer.checkpoint.flat import listed
+from trainingjob_trainer.checkpoint.shard import RestoreError, plan, restore, write
+from trainingjob_trainer.checkpoint.shares import shares
+from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
+from trainingjob_trainer.learning.optimizer import build_optimizer
+
+
+def mixed_tensors() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "model/weight": torch.randn(7, 5, generator=generator),
+        "model/transposed": torch.randn(4, 6, generator=generator).t(),
+        "model/half": torch.randn(11, generator=generator).bfloat16(),
+        "model/count": torch.tensor(41),
+        "model/flags": torch.tensor([True, False, True]),
+        "model/nothing": torch.zeros(0, 3),
+        "optimizer/weight/exact": torch.randn(3, generator=generator, dtype=torch.float64),
+    }
+
+
+def save(tensors: dict[str, torch.Tensor], world: int, folder: Path) -> tuple[Manifest, dict[str, str]]:
+    """What `world` ranks write, as files."""
+    named = listed(tensors)
+    files, shards, slices = {}, [], []
+    for rank in range(world):
+        name = shard_name(rank)
+        layout = plan(named, shares([each.extent for each in named], world, rank), name)
+        memory = torch.full((layout.length + 64,), 255, dtype=torch.uint8)
+        write(layout, named, memory)
+        data = memory[: layout.length].numpy().tobytes()
+        (folder / name).write_bytes(data)
+        files[name] = str(folder / name)
+        shards.append(ShardFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
+        slices += layout.slices
+    manifest = Manifest(
+        save="00000003-a1e1n1",
+        step=3,
+        attempt=1,
+        epoch=1,
+        world=world,
+        shards=tuple(shards),
+        tensors=tuple(slices),
+        position=Position(step=3),
+    )
+    return manifest, files
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 50])
+def test_a_save_restores_bit_for_bit_from_any_number_of_shards(tmp_path, world):
+    tensors = mixed_tensors()
+    manifest, files = save(tensors, world, tmp_path)
+    target = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    restore(manifest, files, target)
+    assert all(torch.equal(target[name], tensors[name]) for name in tensors)
+
+
+def test_the_safetensors_library_reads_every_shard_and_finds_it_aligned(tmp_path):
+    manifest, files = save(mixed_tensors(), 3, tmp_path)
+    for piece in manifest.tensors:
+        loaded = safetensors.torch.load_file(files[piece.shard])[piece.name]
+        assert len(loaded) == piece.elements()
+        assert piece.begin % loaded.element_size() == 0
+        wanted = mixed_tensors()[piece.name].reshape(-1)[piece.start : piece.stop]
+        assert torch.equal(loaded, wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensors: tensors.pop("model/weight"), "it has model/weight"),
+        (lambda tensors: tensors.update(more=torch.zeros(1)), "it has no more"),
+        (lambda tensors: tensors.update({"model/weight": torch.zeros(5, 7)}), "model/weight is F32 [7, 5] there and F32 [5, 7] here"),
+        (lambda tensors: tensors.update({"model/half": torch.zeros(11).half()}), "model/half is BF16 [11] there and F16 [11] here"),
+    ],
+    ids=["surplus", "missing", "shape", "type"],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path, change, says):
+    manifest, files = save(mixed_tensors(), 2, tmp_path)
+    target = mixed_tensors()
+    change(target)
+    with pytest.raises(RestoreError) as refusal:
+        restore(manifest, files, target)
+    assert says in str(refusal.value)
+
+
+def test_a_checkpoint_with_a_hole_or_a_broken_shard_is_refused(tmp_path):
+    manifest, files = save(mixed_tensors(), 2, tmp_path)
+    holed = manifest.model_copy(update={"tensors": manifest.tensors[1:]})
+    with pytest.raises(RestoreError):
+        restore(holed, files, mixed_tensors())
+    os.truncate(files[shard_name(1)], 40)
+    with pytest.raises(RestoreError):
+        restore(manifest, files, mixed_tensors())
+
+
+@pytest.mark.parametrize("name", ["SGD", "Momentum", "Adagrad", "RMSprop", "Adam", "AdamW"])
+def test_materialised_optimizer_state_changes_no_step(name):
+    def trained(*, early: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        model = nn.Linear(4, 2)
+        optimizer = build_optimizer(Optimizer(name=name, weight_decay=0.1), model)
+        if early:
+            before = model.weight.detach().clone()
+            materialise(optimizer)
+            assert torch.equal(before, model.weight)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(3, 4)).square().sum().backward()
+            optimizer.step()
+        return TrainingState(model, optimizer).tensors()
+
+    late, early = trained(early=False), trained(early=True)
+    assert late.keys() == early.keys()
+    assert all(torch.equal(late[key], early[key]) for key in late)
+
+
+def test_an_interrupted_change_leaves_no_state_to_be_used():
+    model = nn.Linear(2, 2)
+    state = TrainingState(model, build_optimizer(Optimizer(), model))
+    assert state.summary() is None
+    state.restart(attempt=1, seed=7)
+    state.dirty = False
+    assert state.summary() is not None
+
+    def interrupted() -> None:
+        with state.changing():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert state.summary() is None
+
+
+def test_tied_weights_and_buffers_that_are_not_saved():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model[1].weight = model[0].weight
+    model.register_buffer("scratch", torch.zeros(2), persistent=False)
+    state = TrainingState(model, build_optimizer(Optimizer(name="SGD"), model))
+    names = set(state.tensors())
+    assert "model/0.weight" in names
+    assert names.isdisjoint({"model/1.weight", "model/scratch"})
+    assert "model/2.running_mean" in names
+    copy_tensors({name: torch.ones_like(tensor) for name, tensor in state.tensors().items()}, state.tensors())
+    assert bool((model[1].weight == 1).all())

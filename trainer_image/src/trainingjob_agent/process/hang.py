@@ -1,0 +1,45 @@
+"""Tells a hung training process from a slow one, by its stamps. Pure, but for `is_stopped`, which asks the kernel.
+
+Who waits inside a collective is never the culprit: it waits for somebody who has not entered, and that one's agent sees it. A phase
+that waits for others or for storage has no limit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainingjob_agent.stamp import Stamp
+from trainingjob_api.contract.messages import Phase
+
+LIMIT_SECONDS: dict[Phase, float] = {
+    Phase.STARTING: 1800.0,
+    Phase.STEPPING: 900.0,
+    Phase.EVALUATING: 3600.0,
+}
+"""The longest time without a change of the stamp: imports and builds of any size, a first step with its compilation, a long evaluation."""
+
+
+def hung(stamp: Stamp, now_ns: int, born_ns: int) -> str | None:
+    """Why a process is taken for hung, or None.
+
+    Args:
+        stamp: the newest.
+        now_ns: time.monotonic_ns().
+        born_ns: the same at the process's start, for one that has stamped nothing yet.
+    """
+    limit = LIMIT_SECONDS.get(stamp.phase)
+    if limit is None or stamp.entered > stamp.left:
+        return None
+    silent = (now_ns - (stamp.changed_ns or born_ns)) / 1e9
+    if silent <= limit:
+        return None
+    return f"hung: nothing has moved in phase {stamp.phase.value} for {silent:.0f} s, and it is in no collective"
+
+
+def is_stopped(pid: int) -> bool:
+    """The process is stopped by a signal (SIGSTOP, or a debugger)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
