@@ -16,6 +16,7 @@ from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.live import duration, line, number, panel, view_of
 from trainingjob_operator.state import Observed
 
+TASK = {"task": {"class": "a:B"}, "optimizer": {"name": "SGD", "learningRate": 0.1}, "globalBatchSize": 128, "epochs": 1}
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
@@ -41,16 +42,16 @@ def text(renderable: RenderableType) -> str:
 
 
 def make_report(**changes: Any) -> Report:
-    fields = {"epoch": 1, "step": 50, "total_steps": 200, "loss": 0.5, "samples_per_second": 1234.5, "training_seconds": 10.0}
+    fields = {"epoch": 1, "step": 50, "total_steps": 200, "loss": 0.5, "samples_per_second": 1280.0, "training_seconds": 10.0}
     return Report(**{**fields, "log": LogPosition(seq=3, checkpoint=40), **changes})
 
 
 def test_the_view_takes_the_newest_report_before_the_status() -> None:
     status = Status(phase="Running", step=10, total_steps=200, loss=2.0, ready_workers=3, restarts=1, goodput="97%")
-    seen = Observed(job=make_job(status), report=make_report(), reporting=True)
+    seen = Observed(job=make_job(status, training=TASK), report=make_report(), reporting=True)
     view = view_of(seen, status)
     assert line(view) == (
-        "digits Running  workers 3/3  step 50/200 25%  loss 0.5000  1,234 samples/s  ETA 0:30  checkpoint 40  restarts 1  goodput 97%"
+        "digits Running  workers 3/3  step 50/200 25%  loss 0.5000  1,280 samples/s  ETA 0:15  checkpoint 40  restarts 1  goodput 97%"
     )
     assert "50/200 25%" in text(panel(view))
     stale = view_of(replace(seen, reporting=False), status)

@@ -28,7 +28,8 @@ LOSSES: dict[str, tuple[Pod | None, dict[str, Any], Action]] = {
     "out of memory": (make_failed(code=137, reason="OOMKilled"), {}, Action.COUNT),
     "crashed": (make_failed(code=ExitCode.CRASHED), {}, Action.COUNT),
     "storage": (make_failed(code=ExitCode.STORAGE), {}, Action.COUNT),
-    "refused by the rendezvous": (make_failed(code=ExitCode.REFUSED), {}, Action.IGNORE),
+    "refused by the rendezvous": (make_failed(code=ExitCode.REFUSED), {}, Action.COUNT),
+    "refused by one that has not heard of it": (make_failed(code=ExitCode.REFUSED), {"reporting": False}, Action.IGNORE),
     "no rendezvous": (make_failed(code=ExitCode.RENDEZVOUS_LOST), {}, Action.COUNT),
     "left too early": (make_failed(code=0), {}, Action.COUNT),
     "the user's error": (make_failed(code=ExitCode.USER_ERROR), {}, Action.FAIL),
@@ -40,9 +41,9 @@ LOSSES: dict[str, tuple[Pod | None, dict[str, Any], Action]] = {
 }
 
 
-def seen_with(status: Any = None, report: Any = None, rules: Any = (), max_failures: int = 5) -> Any:
+def seen_with(status: Any = None, report: Any = None, rules: Any = (), max_failures: int = 5, reporting: bool = True) -> Any:
     job = make_job(status or make_status(), recovery={"maxFailures": max_failures, "rules": list(rules)})
-    return make_seen(job, report=report or make_report())
+    return make_seen(job, report=report or make_report(), reporting=reporting)
 
 
 @pytest.mark.parametrize(("pod", "fields", "action"), LOSSES.values(), ids=LOSSES.keys())
@@ -111,6 +112,13 @@ def test_the_users_error_ends_the_job_with_its_message() -> None:
     assert outcome is not None
     assert (outcome.complete, outcome.reason) == (False, Reason.USER_ERROR)
     assert outcome.message == "worker 2: UserError: task.class: no module named digit; did you mean digits?"
+
+
+def test_a_pod_that_ended_by_a_user_error_tells_it_in_its_own_words() -> None:
+    pod = make_failed(code=ExitCode.USER_ERROR, message="checkpoint.storage.uri: another job owns it; choose another place")
+    outcome = tally(seen_with(), (Loss(0, "it failed with exit code 64", pod),)).outcome
+    assert outcome is not None
+    assert outcome.message == "worker 0: checkpoint.storage.uri: another job owns it; choose another place"
 
 
 def crash(step: int, n: int, cause: str = "Crash") -> Failure:

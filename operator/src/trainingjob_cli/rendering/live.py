@@ -9,10 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
 from trainingjob_operator.state import Observed, Pod, Role
 
 _ROUNDING = 1000
+_BESIDE_BAR, _NARROWEST_BAR, _WIDEST_BAR = 66, 10, 40
+"""Columns that the figures beside the bar take, and the bar's own."""
 PHASE_STYLES = {"Running": "green", "Succeeded": "bold green", "Failed": "bold red", "Suspended": "yellow"}
 
 
@@ -45,7 +48,6 @@ def view_of(seen: Observed, status: Status) -> RunView:
     loss = report.loss if report is not None and report.loss is not None else status.loss
     checkpoint = report.log.checkpoint if report is not None and report.log is not None else status.checkpoint
     rate = report.samples_per_second if report is not None else 0.0
-    seconds = report.training_seconds if report is not None else 0.0
     return RunView(
         name=seen.job.metadata.name,
         phase=status.phase or "Pending",
@@ -56,7 +58,7 @@ def view_of(seen: Observed, status: Status) -> RunView:
         total_steps=total,
         loss=loss,
         samples_per_second=rate,
-        seconds_left=_left(step, total, seconds, status),
+        seconds_left=_left(seen.job, step, total, rate),
         checkpoint=checkpoint,
         restarts=status.restarts,
         goodput=status.goodput,
@@ -81,7 +83,9 @@ def panel(view: RunView, width: int = 60) -> RenderableType:
         f"  goodput {view.goodput or '-'}",
     )
     second = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=max(view.total_steps, 1), completed=view.step or 0, width=max(10, min(width - 50, 40)))
+    bar = ProgressBar(
+        total=max(view.total_steps, 1), completed=view.step or 0, width=max(_NARROWEST_BAR, min(width - _BESIDE_BAR, _WIDEST_BAR))
+    )
     second.add_row(
         bar,
         steps(view),
@@ -141,9 +145,9 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _left(step: int | None, total: int, training_seconds: float, status: Status) -> float | None:
-    """Seconds until the last step at the pace of this attempt so far."""
-    done = (step or 0) - (status.restore.step or 0)
-    if step is None or not total or done <= 0 or training_seconds <= 0:
+def _left(job: TrainingJob, step: int | None, total: int, rate: float) -> float | None:
+    """Seconds until the last step at the present rate, in samples a second. A script's batch is not known."""
+    batch = job.spec.training.global_batch_size
+    if step is None or not total or not batch or rate <= 0:
         return None
-    return max(0.0, (total - step) * training_seconds / done)
+    return max(0, total - step) * batch / rate

@@ -110,10 +110,13 @@ def judge_loss(seen: Observed, loss: Loss) -> Verdict:
     if ruled is not None:
         return Verdict(ruled, record, Reason.RULE_MATCHED)
     if code == ExitCode.USER_ERROR:
-        return Verdict(Action.FAIL, record, Reason.USER_ERROR)
+        words = pod.termination.message if pod.termination is not None else ""
+        return Verdict(Action.FAIL, record.model_copy(update={"message": words[:256] or loss.why}), Reason.USER_ERROR)
     if code == ExitCode.FENCED:
         return Verdict(_fenced(seen), record, Reason.STORAGE_CLAIMED)
-    return Verdict(Action.IGNORE if code == ExitCode.REFUSED else Action.COUNT, record)
+    # A rendezvous that has not heard of a new pod turns it away; one that has knows a lasting reason, such as another build.
+    unheard = code == ExitCode.REFUSED and not seen.reporting
+    return Verdict(Action.IGNORE if unheard else Action.COUNT, record)
 
 
 def poisonous(failures: Sequence[Failure]) -> str:
