@@ -56,6 +56,6 @@ def _located(model: str, namespace: str, state_dir: Path | None) -> tuple[str, l
     if job.status.model is None and read_history(storage).exported is None:
         raise Mistake(f"job {model} has no model yet: it is {job.status.phase or 'Pending'}; run it to its end first")
     directory = job.metadata.annotations.get(DIRECTORY_ANNOTATION, "")
-    environ["PYTHONPATH"] = ":".join(part for part in (directory, environ.get("PYTHONPATH", "")) if part)
+    environ["PYTHONPATH"] = ":".join(part for part in (environ.get("PYTHONPATH", ""), directory) if part)
     given = (("--endpoint-url", storage.endpoint_url), ("--region", storage.region))
     return job.status.model or storage.uri, [word for name, value in given if value for word in (name, value)], environ

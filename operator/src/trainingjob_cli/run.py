@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,6 @@ from trainingjob_cli.changes import updated, with_options
 from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, StateDir, console, find, job_of, jobs_in, say
 from trainingjob_cli.display import make_display
 from trainingjob_cli.rendering import tables
-from trainingjob_cli.session import Outcome, Session
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import JobKey
@@ -28,6 +28,16 @@ Workers = Annotated[
 ]
 StorageUri = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Keep checkpoints here instead.", show_default=False)]
 Plain = Annotated[bool, typer.Option("--plain", help="Print lines instead of a live view.")]
+
+
+class Outcome(Enum):
+    """How a run of the command ended."""
+
+    COMPLETE = auto()
+    FAILED = auto()
+    SUSPENDED = auto()
+    KILLED = auto()
+    DELETED = auto()
 
 
 def run(file: File, workers: Workers = None, storage: StorageUri = None, state_dir: StateDir = None, plain: Plain = False) -> None:
@@ -69,6 +79,8 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path) -> Non
 
 def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:
     """Run the job until it has ended or was interrupted. The caller holds its charge."""
+    from trainingjob_cli.session import Session  # only here: the other commands begin a second sooner without the stream's libraries
+
     _log_to(jobs.folder(key))
     display = make_display(console(), plain=plain)
 

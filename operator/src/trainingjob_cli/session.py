@@ -10,7 +10,6 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from enum import Enum, auto
 
 from pydantic import SecretBytes
 
@@ -19,6 +18,7 @@ from trainingjob_api.status import Status
 from trainingjob_cli.context import Mistake
 from trainingjob_cli.display import Display
 from trainingjob_cli.rendering.live import problem_of, view_of
+from trainingjob_cli.run import Outcome
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
 from trainingjob_operator.local.jobs import LocalJobs
@@ -37,16 +37,6 @@ _STOP_MARGIN_SECONDS = 30.0
 _HOPELESS_PASSES = 20
 """So many failed passes in a row (minutes, with the queue's backoff) end the command; the pods go on."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Outcome(Enum):
-    """How a run of the command ended."""
-
-    COMPLETE = auto()
-    FAILED = auto()
-    SUSPENDED = auto()
-    KILLED = auto()
-    DELETED = auto()
 
 
 class Session:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from unit.trainer.hub import Hub, Zygote
+from unit.trainer.hub import Hub
+from unit.trainer.processes import Zygote
 
 
 @pytest.fixture(scope="session", autouse=True)  # it starts while the first tests run

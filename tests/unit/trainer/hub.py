@@ -7,22 +7,16 @@ Tests steer it: which slots there are, whether a lost one is waited for, what is
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import mmap
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from trainingjob_agent.stamp import StampPage
@@ -56,132 +50,9 @@ from trainingjob_api.contract.messages import (
     StoreReply,
     StoreRequest,
 )
-from trainingjob_api.storage.layout import Label, shard_name
-from trainingjob_api.storage.manifest import Manifest, ShardFile, parse_position, parse_slices
-
-DEADLINE = 30.0
-
-
-class Zygote:
-    """Makes training processes; see zygote.py."""
-
-    def __init__(self, folder: Path) -> None:
-        ours, theirs = socket.socketpair()
-        tests = Path(__file__).parents[2]
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("zygote.py")), str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **threads, "PYTHONPATH": str(tests), "PYTHONWARNINGS": "ignore"},
-        )
-        theirs.close()
-        self.control = ours
-        self.changed = threading.Condition()
-        self.codes: dict[int, int] = {}
-        self._started: list[int] = []
-        self._ready = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self.control.makefile("rb"):
-            word = json.loads(line)
-            with self.changed:
-                self._ready = self._ready or "ready" in word
-                if "started" in word:
-                    self._started.append(word["started"])
-                if "ended" in word:
-                    self.codes[word["ended"]] = word["code"]
-                self.changed.notify_all()
-
-    def start(self, environ: dict[str, str], descriptors: list[int]) -> int:
-        with self.changed:
-            assert self.changed.wait_for(lambda: self._ready, 6 * DEADLINE), "the zygote did not start"
-            before = len(self._started)
-            socket.send_fds(self.control, [json.dumps(environ).encode()], descriptors)
-            assert self.changed.wait_for(lambda: len(self._started) > before, DEADLINE)
-            return self._started[-1]
-
-    def ended(self, pid: int) -> int:
-        """The exit code of a process, once it has one."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: pid in self.codes, DEADLINE), f"{pid} has not ended"
-            return self.codes[pid]
-
-    def close(self) -> None:
-        self.control.shutdown(socket.SHUT_RDWR)
-        self.process.wait(DEADLINE)
-        self._reader.join(DEADLINE)
-        self.control.close()
-
-
-@dataclass
-class Trainee:
-    """One training process, as its agent knows it."""
-
-    member: MemberId
-    slot: int
-    pid: int
-    connection: socket.socket
-    stamp: StampPage
-    arena: int = -1
-    arena_bytes: int = 0
-    standing: Standing | None = None
-    standings: list[Standing] = field(default_factory=list)
-    paces: list[Pace] = field(default_factory=list)
-    opened: list[OpenAttempt] = field(default_factory=list)
-    gone: bool = False
-    reader: threading.Thread = field(default_factory=threading.Thread)
-
-    def say(self, message: Any) -> None:
-        try:
-            self.connection.sendall(message.model_dump_json().encode() + b"\n")
-        except OSError:
-            self.gone = True
-
-    def idle(self) -> bool:
-        return self.standing is not None and self.standing.phase is Phase.IDLE
-
-    def running(self) -> bool:
-        return self.standing is not None and (self.standing.phase.running() or self.standing.phase is Phase.FORMED)
-
-
-@dataclass
-class Save:
-    """The shards of one save, as storage holds them."""
-
-    world: int
-    shards: dict[int, tuple[bytes, Snapshot]] = field(default_factory=dict)
-
-    def whole(self) -> bool:
-        return len(self.shards) == self.world
-
-    def manifest(self, save: SaveId) -> Manifest:
-        snapshots = [snapshot for _, (_, snapshot) in sorted(self.shards.items())]
-        return Manifest(
-            save=str(Label.of(save)),
-            step=save.step,
-            attempt=save.generation.attempt,
-            epoch=save.generation.epoch,
-            world=self.world,
-            shards=tuple(
-                ShardFile(name=shard_name(rank), bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-                for rank, (data, _) in sorted(self.shards.items())
-            ),
-            tensors=tuple(piece for snapshot in snapshots for piece in parse_slices(snapshot.entries)),
-            position=parse_position(snapshots[0].position),
-        )
-
-    def tensors(self, save: SaveId) -> dict[str, torch.Tensor]:
-        """Read with the safetensors library, put together by the manifest."""
-        files = {shard_name(rank): safetensors.torch.load(data) for rank, (data, _) in self.shards.items()}
-        whole: dict[str, torch.Tensor] = {}
-        for piece in self.manifest(save).tensors:
-            data = files[piece.shard][piece.name]
-            flat = whole.setdefault(piece.name, torch.empty(piece.global_shape, dtype=data.dtype))
-            flat.view(-1)[piece.start : piece.stop] = data
-        return whole
+from trainingjob_api.storage.layout import shard_name
+from unit.trainer.processes import DEADLINE, Trainee, Zygote
+from unit.trainer.saves import Save
 
 
 class Hub:

@@ -62,15 +62,18 @@ def result(job: TrainingJob, history: History | None = None) -> RenderableType:
     for name in sorted(metrics, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)):
         table.add_row(f"{_TITLES.get(name, name.replace('_', ' '))} (held-out)", f"{metrics[name]:.4f}")
     table.add_section()
-    table.add_row("steps", f"{status.step if status.step is not None else '-'} of {status.total_steps}")
+    if status.total_steps:  # a script's are its own business
+        table.add_row("steps", f"{status.step if status.step is not None else '-'} of {status.total_steps}")
     table.add_row("wall time", duration(wall_seconds(job)))
     table.add_row("goodput", status.goodput or "-")
     table.add_row("failures survived", str(max(status.restarts, status.failures)))
-    table.add_row("checkpoints", ", ".join(map(str, status.checkpoints)) or "-")
-    table.add_row("model", status.model or "-")
-    return Group(
-        table, Text(f"Use it:      trainingjob predict {job.metadata.name}"), Text(f"Start anew:  trainingjob delete {job.metadata.name}")
-    )
+    hints = [f"Start anew:  trainingjob delete {job.metadata.name}"]
+    if status.checkpoints:
+        table.add_row("checkpoints", ", ".join(map(str, status.checkpoints)))
+    if status.model is not None:
+        table.add_row("model", status.model)
+        hints.insert(0, f"Use it:      trainingjob predict {job.metadata.name} --rows FILE")
+    return Group(table, Text("\n".join(hints)))
 
 
 def measured(status: Status, history: History | None) -> Mapping[str, float]:
@@ -91,7 +94,8 @@ def failure(job: TrainingJob, log_lines: Sequence[str]) -> str:
     lines = [f"job {job.metadata.name} has failed: {cause}"]
     for record in job.status.last_failures[:1]:
         where = f" at step {record.step}" if record.step is not None else ""
-        lines.append(f"first failing worker: {record.worker}{where}: {record.cause}: {record.message}")
+        cause = "" if record.message.startswith(record.cause) else f"{record.cause}: "
+        lines.append(f"first failing worker: {record.worker}{where}: {cause}{record.message}")
     if log_lines:
         lines.append("the end of its log:")
         lines.extend(f"  {text}" for text in log_lines)
@@ -109,7 +113,7 @@ def description(job: TrainingJob, events: Sequence[Mapping[str, str]]) -> Render
         ("Phase", f"{status.phase}  {status.message}".strip()),
         ("Attempt", f"{status.attempt}, epoch {status.rendezvous.epoch}"),
         ("Workers", status.display.workers or f"{status.ready_workers}/{job.spec.workers.replicas}"),
-        ("Step", status.display.step),
+        ("Step", status.display.step or "-"),
         ("Loss", number(status.loss)),
         ("Checkpoints", ", ".join(map(str, status.checkpoints)) or "-"),
         ("Failures", f"{status.failures} counted, {status.restarts} restarts"),

@@ -30,7 +30,7 @@ class Place:
     python: str
     """The interpreter that `python` in a command stands for."""
     directory: str
-    """The working folder; modules of the user's own are imported from it."""
+    """Where the manifest lies: modules of the user's own are found there, after those of the caller's PYTHONPATH."""
     termination_log: str
     scratch: str
     port: int | None
@@ -65,7 +65,7 @@ def environment(pod: Manifest, place: Place) -> dict[str, str]:
     found.update(own)
     found["PATH"] = ":".join(part for part in (str(Path(place.python).parent), found.get("PATH", "")) if part)
     if "TRAININGJOB_WORKER" in own:
-        found["PYTHONPATH"] = ":".join(part for part in (place.directory, found.get("PYTHONPATH", "")) if part)
+        found["PYTHONPATH"] = ":".join(part for part in (found.get("PYTHONPATH", ""), place.directory) if part)
     found.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does: several workers share this machine's processors
     found.update(
         {

@@ -18,7 +18,7 @@ from trainingjob_operator.local.folder import JobFolder, locked, write_whole
 from trainingjob_operator.state import Event, JobKey, Manifest
 
 DIRECTORY_ANNOTATION = "batch.trainingjob.dev/directory"
-"""The folder that local processes of the job work in: where its manifest lay."""
+"""Where the job's manifest lay: local processes find the user's own modules there. They work in the folder of whoever runs the job."""
 MAX_EVENTS = 1000
 """Events of a job that are kept."""
 

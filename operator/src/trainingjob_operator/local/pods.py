@@ -142,7 +142,7 @@ class LocalPods:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=variables,
-                cwd=directory if directory and Path(directory).is_dir() else self._directory,
+                cwd=directory if directory and Path(directory).is_dir() else None,
                 start_new_session=True,
             )
 

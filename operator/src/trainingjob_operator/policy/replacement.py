@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainingjob_operator.policy.wanted import Wanted, current_report, pods_of, seats
+from trainingjob_operator.policy.wanted import Wanted, current_report, made, pods_of, seats
 from trainingjob_operator.state import Observed, Pod, PodPhase
 
 GONE = "its pod is gone"
@@ -38,7 +38,7 @@ def replaced(seen: Observed, wanted: Wanted, lost: tuple[Loss, ...]) -> Wanted:
     """The lost workers under their next incarnation; of the others it is noted whose pods have been seen."""
     again = {loss.index for loss in lost}
     incarnations = {index: incarnation + (index in again) for index, incarnation in wanted.incarnations}
-    return wanted.with_workers(incarnations, (wanted.unseen - set(pods_of(seen, wanted))) | again)
+    return wanted.with_workers(incarnations, (wanted.unseen - made(seen, wanted)) | again)
 
 
 def _loss(seen: Observed, wanted: Wanted, index: int, pod: Pod | None) -> Loss | None:

@@ -5,8 +5,8 @@ A worker that is not wanted any more gets its next incarnation at once, so that 
 
 from __future__ import annotations
 
-from trainingjob_operator.policy.wanted import Wanted
-from trainingjob_operator.state import Observed, Role
+from trainingjob_operator.policy.wanted import Wanted, made
+from trainingjob_operator.state import Observed
 
 
 def resized(seen: Observed, wanted: Wanted) -> Wanted:
@@ -16,9 +16,8 @@ def resized(seen: Observed, wanted: Wanted) -> Wanted:
     count = workers.replicas + (workers.spares if ready is not None and ready.status == "True" else 0)
     incarnations = dict(wanted.incarnations)
     added = [index for index in range(count) if index not in incarnations]
-    made = {pod.index for pod in seen.pods if pod.role is Role.WORKER and incarnations.get(pod.index) == pod.incarnation}
-    limit = workers.replicas + workers.spares
-    dropped = [index for index in incarnations if index >= limit and (index in made or index not in wanted.unseen)]
+    limit, unused = workers.replicas + workers.spares, wanted.unseen - made(seen, wanted)
+    dropped = [index for index in incarnations if index >= limit and index not in unused]
     if not added and not dropped:
         return wanted
     incarnations |= dict.fromkeys(added, 0) | {index: incarnations[index] + 1 for index in dropped}

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from trainingjob_api.status import StopRecord
 from trainingjob_operator.policy import rollback
-from trainingjob_operator.policy.wanted import Wanted, current_report, pods_of
+from trainingjob_operator.policy.wanted import Wanted, current_report, made, pods_of
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 
@@ -47,6 +47,7 @@ def is_suspended(seen: Observed) -> bool:
 def restarted(seen: Observed, wanted: Wanted) -> Wanted:
     """A new life for a job of which nothing runs: every pod anew, and a new attempt from a checkpoint."""
     fresh = replace(wanted, epoch=wanted.epoch + 1, rendezvous_seen=False, stop=None)
-    incarnations = {index: incarnation + (index not in wanted.unseen) for index, incarnation in wanted.incarnations}
+    unused = wanted.unseen - made(seen, wanted)
+    incarnations = {index: incarnation + (index not in unused) for index, incarnation in wanted.incarnations}
     point = rollback.revival(seen) or rollback.kept(seen, wanted)
     return fresh.with_workers(incarnations, incarnations).with_attempt(seen, point)

@@ -92,6 +92,12 @@ def pods_of(seen: Observed, wanted: Wanted) -> dict[int, Pod]:
     return {pod.index: pod for pod in seen.pods if pod.role is Role.WORKER and asked.get(pod.index) == pod.incarnation}
 
 
+def made(seen: Observed, wanted: Wanted) -> set[int]:
+    """Workers, wanted or not, of whose present incarnation there is a pod."""
+    known = dict(wanted.incarnations)
+    return {pod.index for pod in seen.pods if pod.role is Role.WORKER and known.get(pod.index) == pod.incarnation}
+
+
 def rendezvous_pod(seen: Observed, wanted: Wanted) -> Pod | None:
     """The pod of the wanted epoch."""
     return next((pod for pod in seen.pods if pod.role is Role.RENDEZVOUS and pod.incarnation == wanted.epoch), None)

@@ -11,7 +11,6 @@ import socket
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 
@@ -56,11 +55,6 @@ def cut(streams: Iterable[Stream]) -> int:
             finally:
                 os.close(duplicate)
     return count
-
-
-def count_threads() -> int:
-    """Threads of this process, those of the libraries included."""
-    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def _connected(descriptor: int) -> int | None:
