@@ -41,7 +41,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name.", sho
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The TrainingJob's manifest.", show_default=False)]
 
 
-class Mistake(ValueError):  # noqa: N818 - the user's, not the program's
+class Mistake(ValueError):
     """Something the user can mend: the message names the option or field, and the fix."""
 
 

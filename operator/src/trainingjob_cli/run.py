@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import shlex
 from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,8 @@ from trainingjob_cli import manifest
 from trainingjob_cli.archive import last_words, read_history
 from trainingjob_cli.changes import updated, with_options
 from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, StateDir, console, find, job_of, jobs_in, say
-from trainingjob_cli.display import make_display
 from trainingjob_cli.rendering import tables
+from trainingjob_cli.rendering.display import make_display
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import JobKey
@@ -48,7 +49,9 @@ def run(file: File, workers: Workers = None, storage: StorageUri = None, state_d
     with in_charge(jobs.folder(key)):
         keep(jobs, key, job, file.absolute().parent)
         outcome = execute(jobs, key, plain=plain)
-    conclude(jobs, key, outcome, f"trainingjob run {file}")
+    given = (("--workers", workers), ("--storage", storage), ("--state-dir", state_dir))
+    options = [str(word) for name, value in given if value is not None for word in (name, value)]
+    conclude(jobs, key, outcome, shlex.join(["trainingjob", "run", str(file), *options]))
 
 
 def with_changes(job: TrainingJob, workers: int | None, storage: str | None) -> TrainingJob:

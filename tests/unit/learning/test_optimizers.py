@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from trainingjob_api.spec.training import Optimizer
-from trainingjob_trainer.learning.optimizer import build_optimizer, set_learning_rate
+from trainingjob_trainer.learning.optimizer import build_optimizer, set_learning_rate, update
 
 
 def make_model():
@@ -11,13 +14,13 @@ def make_model():
     return nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 2))
 
 
-def step(model, optimizer, times=5):
+def step(model, optimizer, advance, times=5):
     generator = torch.Generator().manual_seed(1)
     for _ in range(times):
         inputs = torch.randn(6, 4, generator=generator)
         optimizer.zero_grad()
         model(inputs).square().sum().backward()
-        optimizer.step()
+        advance(optimizer)
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
@@ -52,8 +55,8 @@ def test_each_optimizer_steps_as_torchs_own(name, decay):
         {"params": [parameter for parameter in theirs.parameters() if parameter.dim() < 2], "weight_decay": 0.0},
     ]
     begin = [parameter.detach().clone() for parameter in ours.parameters()]
-    got = step(ours, build_optimizer(spec, ours))
-    wanted = step(theirs, TORCHS_OWN[name](groups))
+    got = step(ours, build_optimizer(spec, ours), update)
+    wanted = step(theirs, TORCHS_OWN[name](groups), lambda optimizer: optimizer.step())
     for one, two, first in zip(got, wanted, begin, strict=True):
         torch.testing.assert_close(one, two)
         assert not torch.equal(one, first)
@@ -91,4 +94,20 @@ def test_the_learning_rate_is_set_on_every_group():
     optimizer = build_optimizer(Optimizer(name="SGD"), model)
     set_learning_rate(optimizer, 0.0)
     begin = [parameter.detach().clone() for parameter in model.parameters()]
-    assert all(torch.equal(one, two) for one, two in zip(begin, step(model, optimizer), strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(begin, step(model, optimizer, update), strict=True))
+
+
+def test_making_and_stepping_an_optimizer_does_not_import_the_compiler():
+    program = """
+import sys, torch
+from trainingjob_api.spec.training import Optimizer
+from trainingjob_trainer.learning.optimizer import build_optimizer, update
+for name in ("SGD", "Momentum", "Adagrad", "RMSprop", "Adam", "AdamW"):
+    model = torch.nn.Linear(2, 2)
+    optimizer = build_optimizer(Optimizer(name=name), model)
+    model(torch.ones(1, 2)).sum().backward()
+    update(optimizer)
+print([name for name in sys.modules if name.startswith("torch._dynamo")])
+"""
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240).stdout
+    assert printed.strip() == "[]"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,3 +239,20 @@ async def test_a_command_that_does_not_exist_is_a_failed_pod(make_pods: Callable
     pod = only(pods)
     assert (pod.phase, pod.exit_code, pod.reason) == (PodPhase.FAILED, 128, "StartError")
     assert "no-such-program" in pod.message
+
+
+async def test_a_pod_that_ends_before_it_can_be_watched_wakes_too(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = asyncio.Event()
+    pods = LocalPods(folder, os.environ, folder.root, woken.set)
+    spawn = pods._spawn
+
+    def spawn_and_wait(*arguments: Any) -> "subprocess.Popen[bytes]":
+        child = spawn(*arguments)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie by the time it is looked at
+        return child
+
+    monkeypatch.setattr(pods, "_spawn", spawn_and_wait)
+    pods.create(make_pod("a", "raise SystemExit(3)"))
+    await asyncio.wait_for(woken.wait(), 20)
+    assert only(pods).exit_code == 3
+    pods.close()

@@ -31,7 +31,7 @@ STORE_SLACK_SECONDS = 30.0
 """How much longer than its own time-out a store request is waited for: the way to the rendezvous and back."""
 
 
-class Superseded(Exception):  # noqa: N818 - not an error: newer orders are here
+class Superseded(Exception):
     """What was waited for is no longer wanted: newer orders have come."""
 
 

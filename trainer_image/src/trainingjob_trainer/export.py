@@ -60,7 +60,8 @@ def export_model(
     Raises:
         ValueError: when the model's state holds something that is no tensor.
     """
-    weights = save(export_tensors(model), metadata={"format": "pt", "task": task_class})
+    # One metadata entry: safetensors writes several in a random order, and equal models are to have equal files.
+    weights = save(export_tensors(model), metadata={"format": "pt"})
     card = ModelCard(
         task=task_class,
         parameters=dict(parameters),

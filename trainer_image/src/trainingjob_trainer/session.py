@@ -33,7 +33,7 @@ from trainingjob_trainer.transport.store import Ask
 log = logging.getLogger(__name__)
 
 
-class UserMistake(ValueError):  # noqa: N818 - it is the user's, not ours
+class UserMistake(ValueError):
     """The manifest or the user's code cannot work as it is; the message names the field and the fix."""
 
 

@@ -1,1 +1,1 @@
-"""What the terminal shows, as pure functions of what is known."""
+"""What the terminal shows: live and tables are pure functions of what is known, display draws them."""

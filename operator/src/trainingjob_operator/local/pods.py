@@ -169,7 +169,9 @@ class LocalPods:
         child = self._children.get(record.pid or 0)
         if child is not None and child.poll() is not None:
             return False
-        return record.pid is not None and record.boot == self._boot and start_time(record.pid) == record.began
+        if record.pid is None or record.began is None or record.boot != self._boot:
+            return False
+        return start_time(record.pid) == record.began
 
     def _press(self, record: PodRecord) -> None:
         """The pod was asked to go: kill it when its grace is over."""
@@ -192,6 +194,7 @@ class LocalPods:
             self._begin(self._records.write(record.model_copy(update=again)))
         else:
             self._records.write(record.model_copy(update={"over": True, **self._outcome(record, child)}))
+        self._wake()  # it may have ended before anybody could watch it
 
     def _outcome(self, record: PodRecord, child: subprocess.Popen[bytes] | None) -> dict[str, object]:
         if child is not None and child.poll() is not None:

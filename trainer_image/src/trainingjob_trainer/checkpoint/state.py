@@ -18,6 +18,7 @@ from trainingjob_api.contract.messages import State
 from trainingjob_api.storage.manifest import EarlyStopping as StoredEarlyStopping
 from trainingjob_api.storage.manifest import Position
 from trainingjob_trainer.learning.early_stopping import EarlyStopping
+from trainingjob_trainer.learning.optimizer import update
 
 ZERO_STATE = (torch.optim.SGD, torch.optim.Adagrad, torch.optim.RMSprop, torch.optim.Adam, torch.optim.AdamW)
 """Optimizers whose lazily made state begins as zeros."""
@@ -121,7 +122,7 @@ def materialise(optimizer: torch.optim.Optimizer) -> None:
     }
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    update(optimizer)
     with torch.no_grad():
         for index, (parameter, weight) in enumerate(zip(parameters, weights, strict=True)):
             parameter.copy_(weight)

@@ -1,7 +1,12 @@
-"""Makes the optimiser that a manifest names. The update rules are torch's own; nothing is stepped here."""
+"""Makes and steps the optimiser that a manifest names. The update rules are torch's own.
+
+torch decorates its optimisers for its compiler, and imports that at their first use: 2,000 modules, about half of a training process's
+start. Nothing here is compiled, so the decorations are passed by; the rules beneath them are the same.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -31,6 +36,7 @@ def build_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [
         {"params": parameters, "weight_decay": decay} for parameters, decay in ((decayed, spec.weight_decay), (others, 0.0)) if parameters
     ]
+    _pass_by_the_compiler()
     if not groups:
         raise ValueError("training.task.class: the task's model has no trainable parameter")
     rate, epsilon, betas = spec.learning_rate, spec.epsilon, (spec.beta1, spec.beta2)
@@ -53,3 +59,19 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Every group gets this learning rate; it is a function of the step (see schedule), so it needs no state."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    """One step by the optimiser's rule, from the parameters' gradients."""
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def _pass_by_the_compiler() -> None:
+    """Let the constructor's one decorated method take itself for what the compiler would make of it.
+
+    torch._compile._disable_dynamo looks for this attribute before it imports the compiler. A torch without it imports, and is slower.
+    """
+    method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    if getattr(method, "__dynamo_disable", None) is None:
+        setattr(method, "__dynamo_disable", method)  # the name is torch's own

@@ -15,7 +15,7 @@ from trainingjob_api.contract.messages import Seat
 from trainingjob_api.spec.training import Training
 from trainingjob_trainer.checkpoint.state import TrainingState
 from trainingjob_trainer.data import Batch, Dataset
-from trainingjob_trainer.learning.optimizer import set_learning_rate
+from trainingjob_trainer.learning.optimizer import set_learning_rate, update
 from trainingjob_trainer.learning.regularisation import add_l1_, clip_, penalised
 from trainingjob_trainer.learning.schedule import learning_rate
 from trainingjob_trainer.randomness import seed_lane
@@ -177,7 +177,7 @@ class DataParallel:
             clip_(self._parameters, regularisation.gradient_clip_norm)
         rate = learning_rate(self._spec.schedule, self._spec.optimizer.learning_rate, self._state.step, self._total_steps)
         set_learning_rate(self._state.optimizer, rate)
-        self._state.optimizer.step()
+        update(self._state.optimizer)
         self._buffers.apply(self._tail[_BUFFERS:], weight)
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor
 from trainingjob_api.contract.messages import Generation
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: a peer is lost, or newer orders are here
+class Interrupted(Exception):
     """A collective did not finish: a peer is lost, or the generation is over."""
 
 
