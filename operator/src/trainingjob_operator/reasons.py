@@ -100,7 +100,8 @@ def _history(old: Status, new: Status) -> list[Event]:
     elif new.attempt > old.attempt:
         point = f"checkpoint {new.restore.step}" if new.restore.kind == "Step" else "the newest checkpoint"
         events.append(normal(Reason.NEW_ATTEMPT, f"attempt {new.attempt} starts from {point}"))
-    if old.rendezvous.epoch and new.rendezvous.epoch > old.rendezvous.epoch and not _became(old, new, "Suspended", "False"):
+    woken = any(_became(old, new, kind, "False") for kind in ("Suspended", "Complete", "Failed"))
+    if old.rendezvous.epoch and new.rendezvous.epoch > old.rendezvous.epoch and not woken:
         events.append(warning(Reason.RENDEZVOUS_REPLACED, f"the rendezvous was lost; another one in epoch {new.rendezvous.epoch}"))
     refused = new.condition("RolledBack")
     if new.last_rollback_request != old.last_rollback_request and refused is not None:
@@ -123,7 +124,7 @@ def _suspension(old: Status, new: Status) -> list[Event]:
 def _progress(old: Status, new: Status) -> list[Event]:
     events = []
     if _became(old, new, "Ready"):
-        first = old.opened_attempt == 0 or old.condition("Ready") is None
+        first = not old.ledger.get("Training")
         events.append(normal(Reason.STARTED if first else Reason.RECOVERED, _message(new, "Ready")))
     gone = sorted(set(new.quarantined) - set(old.quarantined))
     events += [warning(Reason.CHECKPOINT_QUARANTINED, f"checkpoint {step} is damaged and is not used") for step in gone]

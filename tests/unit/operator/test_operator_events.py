@@ -29,7 +29,12 @@ STORY = {
         ["WorkerLost", "WorkerReplaced"],
     ),
     "steps again": (OLD, new(conditions=(make_condition("Ready"),)), ["Recovered"]),
-    "the first step": (make_status(), make_status(conditions=(make_condition("Ready"),)), ["Started"]),
+    "the first step": (make_status(ledger={}), make_status(ledger={}, conditions=(make_condition("Ready"),)), ["Started"]),
+    "woken by a rollback": (
+        new(conditions=(make_condition("Complete"),)),
+        new(attempt=2, rendezvous={"epoch": 2}, conditions=(make_condition("Complete", False),)),
+        ["NewAttempt"],
+    ),
     "a checkpoint": (OLD, new(checkpoint=200, checkpoints=(100, 200)), ["CheckpointCommitted"]),
     "an older one after a rollback": (new(checkpoint=200), OLD, []),
     "a damaged one": (OLD, new(quarantined=(300,)), ["CheckpointQuarantined"]),

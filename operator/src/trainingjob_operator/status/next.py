@@ -158,7 +158,7 @@ def _ready(seen: Observed, decision: Decision, report: Report | None) -> tuple[b
     training = is_training(seen, decision)
     if report is None:
         return training, seen.job.status.ready_workers if training else 0
-    running = {phase.value for phase in MemberPhase if phase.running()}
+    running = {phase.value for phase in MemberPhase if phase.running() or phase is MemberPhase.FORMED}
     return training, len({member.worker for member in report.members if member.phase in running}) if training else 0
 
 

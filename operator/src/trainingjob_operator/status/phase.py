@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from trainingjob_operator.ledger import Row
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.wanted import current_report
 from trainingjob_operator.state import Observed, PodPhase, Role
@@ -55,7 +56,7 @@ def _running(seen: Observed, decision: Decision) -> JobPhase:
     wanted, status = decision.wanted, seen.job.status
     if wanted.restore.kind == "Step" and status.opened_attempt < wanted.attempt:
         return JobPhase.ROLLING_BACK
-    if status.opened_attempt > 0:
+    if status.opened_attempt > 0 and status.ledger.get(Row.TRAINING):
         return JobPhase.RECOVERING
     return JobPhase.STARTING if _any_worker(seen) else JobPhase.PENDING
 
