@@ -73,11 +73,14 @@ def test_a_finished_job_run_again_says_so_and_trains_nothing(undisturbed: LocalJ
 
 
 def test_deterministic_reduction_gives_the_same_bits_at_any_number_of_workers(make: Make) -> None:
-    short = {"training__reduction": "Deterministic", "training__lanes": 4, "training__epochs": 10}
-    models = []
-    for replicas in (1, 3):
-        job = make(f"workers-{replicas}", workers__replicas=replicas, workers__minReplicas=replicas, **short)
-        ended = job.run()
-        assert ended.returncode == 0, ended.stdout
-        models.append(weights(job))
-    assert models[0] == models[1]
+    changes = {"training__reduction": "Deterministic", "training__epochs": 40}
+    straight, changed = make("straight", **changes), make("changed", **changes)
+    assert straight.run().returncode == 0
+    with changed.running() as run:
+        run.until_step(100)
+        run.interrupt()
+        assert run.ends().returncode == 130
+    ended = changed.run("--workers", "1")
+    assert ended.returncode == 0, ended.stdout
+    assert changed.status()["wantedWorkers"] == 1
+    assert weights(changed) == weights(straight)

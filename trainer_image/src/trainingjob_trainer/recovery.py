@@ -119,8 +119,8 @@ class Member:
     def _run(self, generation: Generation, rank: int) -> None:
         run = Run(self._session, generation, rank, self._channel, self._reporter, self._arena, self._saving, self._superseded, self._clock)
         run.phase(Phase.RESTORING)
-        self._session.strategy.start(rank, len(generation.seats))
         self._agree_on_state(generation, rank)
+        self._session.strategy.start(rank, len(generation.seats), self._session.lanes())
         self._reporter.regrouped()
         if generation.purpose == "Save":
             snapshot(run)  # the agent and the rendezvous see to the rest

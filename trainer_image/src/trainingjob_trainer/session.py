@@ -68,6 +68,10 @@ class Session:
         """All steps are done, or early stopping has ended them."""
         return self.state.step >= self.total_steps or self.state.stopped_early
 
+    def lanes(self) -> int:
+        """With reduction Deterministic: as the manifest says, else as this history began, whatever the number of workers is now."""
+        return self.training.lanes or self.state.lanes or self.spec.lanes
+
     def position(self) -> Position:
         """Where training stands, for checkpoints and peers."""
         state = self.state
@@ -78,7 +82,7 @@ class Session:
             step_in_epoch=within,
             samples=self.order.samples(state.step),
             digest=state.digest,
-            lanes=self.spec.lanes if self.training.reduction == "Deterministic" else 0,
+            lanes=self.lanes() if self.training.reduction == "Deterministic" else 0,
             rng=f"keyed by (seed {self.training.seed}, step, lane)",
             strategy=self.training.strategy.type,
             finite=state.finite(),
@@ -94,6 +98,7 @@ class Session:
             fresh = _build_state(self.task, self.training, next(self.state.model.parameters()).device)
             copy_tensors(fresh.tensors(), self.state.tensors())
             self.state.restart(attempt, self.training.seed)
+            self.state.lanes = self.spec.lanes
 
 
 def build(environment: ProcessEnvironment, ask: Ask, watch: Callable[[Transport], Transport] = lambda transport: transport) -> Session:
@@ -121,7 +126,7 @@ def build(environment: ProcessEnvironment, ask: Ask, watch: Callable[[Transport]
         order = SampleOrder(len(splits.train), training.global_batch_size, training.seed)
         state = _build_state(task, training, device)
     total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
-    strategy = DataParallel(task, state, training, spec.lanes, order, splits.train, total, transport)
+    strategy = DataParallel(task, state, training, order, splits.train, total, transport)
     log.info(
         "built %s: %d training samples, %d steps of %d", training.task.class_name, len(splits.train), total, training.global_batch_size
     )

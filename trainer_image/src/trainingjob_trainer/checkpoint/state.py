@@ -37,6 +37,8 @@ class TrainingState:
     digest: str = ""
     dirty: bool = True
     """The tensors are being changed, or the change was interrupted; so it is at first."""
+    lanes: int = 0
+    """With reduction Deterministic, the lanes that this line of history was begun with; 0: not begun."""
     evaluated_step: int = 0
     """The last step at which the model was evaluated."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class TrainingState:
         self.early_stopping = EarlyStopping(position.early_stopping.best, position.early_stopping.evaluations_without_gain)
         self.stopped_early = position.early_stopping.stopped
         self.clean = position.clean
+        self.lanes = position.lanes
 
     def stored_early_stopping(self) -> StoredEarlyStopping:
         """As a checkpoint keeps it."""

@@ -40,7 +40,6 @@ class DataParallel:
         task: gives the loss and the evaluation.
         state: what is trained.
         spec: `training` of the job.
-        lanes: with reduction Deterministic, how many; otherwise as many as ranks.
         order: which samples a step computes.
         dataset: the training data.
         total_steps: for the schedule.
@@ -54,7 +53,6 @@ class DataParallel:
         task: Task,
         state: TrainingState,
         spec: Training,
-        lanes: int,
         order: SampleOrder,
         dataset: Dataset,
         total_steps: int,
@@ -62,7 +60,6 @@ class DataParallel:
     ) -> None:
         self._task, self._state, self._spec, self._transport = task, state, spec, transport
         self._order, self._dataset, self._total_steps = order, dataset, total_steps
-        self._fixed_lanes = lanes if spec.reduction == "Deterministic" else None
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._device = self._parameters[0].device
         self._penalised = penalised(state.model)
@@ -80,15 +77,15 @@ class DataParallel:
         """Any one of them is enough."""
         return len(survivors) > 0
 
-    def start(self, rank: int, world: int) -> None:
-        """A generation has been formed."""
+    def start(self, rank: int, world: int, lanes: int) -> None:
+        """A generation has been formed, and all its ranks hold one state."""
         self._rank, self._world = rank, world
-        self._lanes = self._fixed_lanes or world
+        self._lanes = lanes if self._spec.reduction == "Deterministic" else world
         self._own = lanes_of(rank, world, self._lanes)
         self._reductions = [self._reduction(tensor) for tensor in (*self._gradients.flats(), self._tail)]
 
     def _reduction(self, tensor: Tensor) -> Reduction:
-        if self._fixed_lanes is None:
+        if self._spec.reduction == "Fast":
             return Fast(tensor, self._transport)
         return Deterministic(tensor, self._transport, self._rank, self._world, self._lanes)
 

@@ -38,8 +38,8 @@ class Strategy(Protocol):
         """Whether these members of `world` hold the whole state among them."""
         ...
 
-    def start(self, rank: int, world: int) -> None:
-        """A generation has been formed."""
+    def start(self, rank: int, world: int, lanes: int) -> None:
+        """A generation has been formed, and all its ranks hold one state. `lanes`: used with reduction Deterministic."""
         ...
 
     def step(self, flags: Flags) -> Outcome:
