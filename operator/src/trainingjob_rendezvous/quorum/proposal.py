@@ -113,8 +113,8 @@ def _make(
 
 
 def _unsaved(state: State, history: History) -> bool:
-    durable = history.durable(state.attempt)
-    return durable is None or state.step > durable
+    """A state of step 0 is not worth a save: a cold start makes it again. A script's is always of step 0."""
+    return state.step > (history.durable(state.attempt) or 0)
 
 
 def _ranks(seating: Seating) -> list[Member]:
