@@ -13,30 +13,34 @@ ifneq ($(WHEELS),)
 export UV_FIND_LINKS := $(abspath $(WHEELS))
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: help setup demo test unit simulation integration e2e bench lint format typecheck imports verify generate clean
+.PHONY: help setup lock demo test unit simulation e2e lint format verify generate clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP) ## Install everything into .venv
 $(STAMP): pyproject.toml constraints.txt crds/pyproject.toml operator/pyproject.toml trainer_image/pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed (Debian: apt-get install python3 python3-venv)"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
-	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || $(INSTALL_VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.10'
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e 'crds[storage]' -e operator -e trainer_image --group dev
 	@touch $@
+# Debian keeps venv in a package of its own; root may simply have it.
+INSTALL_VENV = { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -yq --no-install-recommends python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+lock: setup ## Note the installed versions in constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/'; } > constraints.new && mv constraints.new constraints.txt
 
 DEMO ?=
-demo: setup ## Train a model on this machine: three workers, checkpoints, a result table (options of `trainingjob run`: DEMO="...")
+demo: setup ## Train a model on this machine; DEMO="..." are options of `trainingjob run`
 	@trainingjob run examples/digits.yaml $(DEMO)
 
-test: lint unit simulation e2e ## Everything that must hold
-
-unit: setup
+test: lint verify ## Everything that must hold: style, types, generated files, and all tests
+	pytest
+unit: setup ## Rules and parts, in seconds
 	pytest tests/unit
-simulation: setup
+simulation: setup ## The invariants over made-up histories of faults
 	pytest tests/simulation
-e2e: setup
+e2e: setup ## The real command, with real processes, storage and kills
 	pytest tests/e2e
 
 lint: setup ## Style, types and the architecture's sentences
@@ -50,6 +54,6 @@ format: setup ## Put the code into its standard form
 generate: setup ## Rewrite every generated file
 	python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md
 verify: generate ## Are the generated files current?
-	git diff --exit-code -- crds docs
+	git diff --exit-code -- crds/trainingjob.yaml docs/api.md
 clean: ## Remove what was installed and built here
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
