@@ -49,10 +49,10 @@ def stamps(job: LocalJob) -> Iterator[dict[int, mmap.mmap]]:
     """The stamp pages of all workers, by index."""
     pages = {}
     for index, (agent, _) in job.workers().items():
-        folder = Path(f"/proc/{agent.pid}/fd")
-        (found,) = [path for path in folder.iterdir() if "memfd:stamp" in str(path.readlink())]
-        with found.open("rb") as file:
-            pages[index] = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        for path in Path(f"/proc/{agent.pid}/fd").iterdir():
+            if "memfd:stamp" in str(path.readlink()):
+                with path.open("rb") as file:
+                    pages[index] = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     try:
         yield pages
     finally:

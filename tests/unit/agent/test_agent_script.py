@@ -118,7 +118,7 @@ async def test_a_program_that_is_not_there_is_a_user_error_that_names_the_field(
         await scene.rendezvous.say(orders(make_generation()))
         words = await running.words()
     assert words.code == ExitCode.USER_ERROR
-    assert words.message.startswith("training.script.command")
+    assert words.message.startswith("spec.training.script.command")
 
 
 def test_ranks_of_a_worker_are_counted_locally_and_workers_as_groups() -> None:

@@ -60,7 +60,7 @@ def test_the_custom_example_learns_and_answers(custom, tmp_path):
     environment.pop("PYTHONPATH")
     done = subprocess.run(command, input=rows, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("predict: training.task.class: there is no module 'spirals'")
+    assert done.stderr.startswith("predict: spec.training.task.class: there is no module 'spirals'")
     assert len(done.stderr.splitlines()) == 1
 
 

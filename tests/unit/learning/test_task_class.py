@@ -84,7 +84,7 @@ def test_a_task_without_parameters_takes_none():
 def test_a_class_that_cannot_be_used_is_named(reference, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_task(reference, {})
-    assert str(caught.value).startswith("training.task.class: ")
+    assert str(caught.value).startswith("spec.training.task.class: ")
 
 
 def test_a_module_that_lacks_a_module_of_its_own_says_which(tmp_path, monkeypatch):

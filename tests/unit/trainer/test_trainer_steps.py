@@ -57,7 +57,7 @@ def test_a_loss_that_is_not_finite_fails_the_job_and_names_the_step(make_hub):
     hub = make_hub(make_spec({"poison": 3}))
     hub.start()
     hub.wait(lambda: len(hub.user_errors) == 3, "told by all")
-    assert all(message.startswith("training: the loss or a gradient of step ") for message in hub.user_errors)
+    assert all(message.startswith("spec.training: the loss or a gradient of step ") for message in hub.user_errors)
     assert [hub.zygote.ended(pid) for pid in hub.pids] == [ExitCode.USER_ERROR] * 3
 
 
@@ -74,12 +74,15 @@ def test_a_loss_that_is_not_finite_may_be_passed_over(make_hub):
 @pytest.mark.parametrize(
     ("task", "says"),
     [
-        ({"class": "unit.trainer.nothing:Toy"}, "training.task.class: there is no module"),
+        ({"class": "unit.trainer.nothing:Toy"}, "spec.training.task.class: there is no module"),
         (
             {"class": "unit.trainer.toy_tasks:Toy", "parameters": {"colour": 1}},
-            "training.task.parameters.colour: Toy has no such parameter",
+            "spec.training.task.parameters.colour: Toy has no such parameter",
         ),
-        ({"class": "unit.trainer.toy_tasks:Toy", "parameters": {"samples": 0}}, "training.task.class: the task has no training samples"),
+        (
+            {"class": "unit.trainer.toy_tasks:Toy", "parameters": {"samples": 0}},
+            "spec.training.task.class: the task has no training samples",
+        ),
     ],
     ids=["class", "parameter", "data"],
 )

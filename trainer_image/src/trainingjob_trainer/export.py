@@ -81,7 +81,7 @@ def export_tensors(model: nn.Module) -> dict[str, Tensor]:
     taken: set[int] = set()
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
-            raise ValueError(f"training.task.class: the model's state has {name!r}, which is no tensor and cannot be exported")
+            raise ValueError(f"spec.training.task.class: the model's state has {name!r}, which is no tensor and cannot be exported")
         tensor = value.detach().cpu().contiguous()
         place = tensor.untyped_storage().data_ptr()
         tensors[name] = tensor.clone() if place in taken or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor

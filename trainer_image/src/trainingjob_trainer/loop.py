@@ -87,7 +87,7 @@ def _step(run: Run) -> Decision:
     outcome = session.strategy.step(flags_from(run.channel.orders, save=_wants_save(run)))
     if not outcome.updated and session.spec.divergence.on_non_finite != "Ignore":
         raise UserMistake(
-            f"training: the loss or a gradient of step {state.step} is not finite; lower optimizer.learningRate, set"
+            f"spec.training: the loss or a gradient of step {state.step} is not finite; lower optimizer.learningRate, set"
             " regularisation.gradientClipNorm, check the data, or set divergence.onNonFinite: Ignore"
         )
     run.reporter.step_ended(began, state.attempt, state.step, outcome.samples, outcome.loss, state.metrics)
@@ -166,7 +166,7 @@ def _observe(session: Session, metrics: dict[str, float]) -> None:
     spec, state = session.training.early_stopping, session.state
     if spec is None:
         return
-    with user_code("training.earlyStopping"):
+    with user_code("spec.training.earlyStopping"):
         state.early_stopping, stop = EarlyStopping.observe(state.early_stopping, metrics, spec)
     if stop:
         log.info("step %d: %s has not improved in %d evaluations; training ends", state.step, spec.metric, spec.patience)

@@ -46,7 +46,7 @@ def user_code(field: str) -> Iterator[None]:
         raise
     except ValueError as error:
         text = str(error)
-        raise UserMistake(text if text.startswith("training.") else f"{field}: {text}") from error
+        raise UserMistake(text if text.startswith("spec.") else f"{field}: {text}") from error
 
 
 @dataclass
@@ -115,13 +115,13 @@ def build(environment: ProcessEnvironment, ask: Ask, watch: Callable[[Transport]
     spec = JobSpec.model_validate_json(environment.config)
     training = spec.training
     if training.task is None:
-        raise UserMistake("training.task: is missing, and a script does not run in this process")
+        raise UserMistake("spec.training.task: is missing, and a script does not run in this process")
     torch.set_num_threads(training.threads)
     device = _device(spec, environment)
     transport = watch(NcclTransport(ask, device) if device.type == "cuda" else GlooTransport(ask, environment.interface))
-    with user_code("training.task.parameters"):
+    with user_code("spec.training.task.parameters"):
         task = load_task(training.task.class_name, training.task.parameters)
-    with user_code("training.task"):
+    with user_code("spec.training.task"):
         splits = task.splits(training.seed, training.split.validation, training.split.test)
         order = SampleOrder(len(splits.train), training.global_batch_size, training.seed)
         state = _build_state(task, training, device)
@@ -145,7 +145,7 @@ def _device(spec: JobSpec, environment: ProcessEnvironment) -> torch.device:
     if spec.workers.gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise UserMistake("workers.gpus: GPUs are asked for, but torch finds none; use an image with CUDA, or set gpus: 0")
+        raise UserMistake("spec.workers.gpus: GPUs are asked for, but torch finds none; use an image with CUDA, or set gpus: 0")
     device = torch.device("cuda", environment.process % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device

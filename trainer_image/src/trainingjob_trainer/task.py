@@ -64,7 +64,7 @@ class Task(ABC):
             # By way of JSON, as the manifest gives them: so a field may be a tuple, a set or a path.
             self.parameters = self.Parameters.model_validate_json(json.dumps(dict(parameters)))
         except TypeError as error:
-            raise ParameterError(f"training.task.parameters: {error}") from None
+            raise ParameterError(f"spec.training.task.parameters: {error}") from None
         except ValidationError as error:
             raise ParameterError("; ".join(self._explain(detail["loc"], detail["msg"]) for detail in error.errors())) from None
 
@@ -113,12 +113,12 @@ class Task(ABC):
     def _explain(self, location: Sequence[str | int], message: str) -> str:
         message = f"{message[:1].lower()}{message[1:]}"
         if not location:
-            return f"training.task.parameters: {message}"
+            return f"spec.training.task.parameters: {message}"
         name = ".".join(str(part) for part in location)
         known = ", ".join(self.Parameters.model_fields) or "none"
         if len(location) == 1 and name not in self.Parameters.model_fields:
-            return f"training.task.parameters.{name}: {type(self).__name__} has no such parameter; it has {known}"
-        return f"training.task.parameters.{name}: {message}"
+            return f"spec.training.task.parameters.{name}: {type(self).__name__} has no such parameter; it has {known}"
+        return f"spec.training.task.parameters.{name}: {message}"
 
 
 class Classification(Task):
@@ -190,7 +190,7 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> Task:
     Raises:
         ValueError: when there is no such class, it is not a Task, or a parameter is wrong; the message names the field.
     """
-    field = "training.task.class"
+    field = "spec.training.task.class"
     module_name, colon, class_name = reference.partition(":")
     if not (module_name and colon and class_name):
         raise ValueError(f'{field}: {reference!r} must have the form "module:Class", as in "trainingjob_trainer.tasks.digits:Digits"')

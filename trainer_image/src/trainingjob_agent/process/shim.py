@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is meant
     except (FileNotFoundError, PermissionError) as error:
-        print(f"training.script.command: cannot start {command[0]!r}: {error.strerror}; name a program of the image", flush=True)  # noqa: T201
+        print(f"spec.training.script.command: cannot start {command[0]!r}: {error.strerror}; name a program of the image", flush=True)  # noqa: T201
     return _USER_ERROR
 
 

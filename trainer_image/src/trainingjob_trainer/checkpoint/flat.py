@@ -41,7 +41,9 @@ class Named(NamedTuple):
             ValueError: it cannot be saved.
         """
         if self.tensor.dtype not in DTYPES:
-            raise ValueError(f"training.task.class: {self.name} is of type {self.tensor.dtype}, which cannot be saved; use a real type")
+            raise ValueError(
+                f"spec.training.task.class: {self.name} is of type {self.tensor.dtype}, which cannot be saved; use a real type"
+            )
         return DTYPES[self.tensor.dtype]
 
     @property

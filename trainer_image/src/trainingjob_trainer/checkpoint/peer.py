@@ -39,7 +39,7 @@ def synchronise(state: TrainingState, position: Position, transport: Transport, 
     device = next(state.model.parameters()).device
     rows = _exchange(torch.cat([_identity(state), _layout(state)]).to(device), transport, world)
     if any(not torch.equal(row[_WORD:], rows[source][_WORD:]) for row in rows):
-        raise LayoutError("training.task: the workers do not build the same model; a task must build the same one everywhere")
+        raise LayoutError("spec.training.task: the workers do not build the same model; a task must build the same one everywhere")
     assert bool(rows[source][:_WORD].any()), "the source of a generation holds a state"
     same = torch.equal(rows[rank][:_WORD], rows[source][:_WORD])
     if all(torch.equal(row[:_WORD], rows[source][:_WORD]) for row in rows):

@@ -32,7 +32,7 @@ class EarlyStopping:
         """
         if spec.metric not in metrics:
             known = ", ".join(sorted(metrics)) or "nothing"
-            raise ValueError(f"training.earlyStopping.metric: the task does not measure {spec.metric!r}; it measures {known}")
+            raise ValueError(f"spec.training.earlyStopping.metric: the task does not measure {spec.metric!r}; it measures {known}")
         value = metrics[spec.metric]
         if math.isfinite(value) and self._improves(value, spec):
             return type(self)(best=value, bad_epochs=0), False

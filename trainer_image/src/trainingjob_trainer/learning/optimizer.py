@@ -38,7 +38,7 @@ def build_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     ]
     _pass_by_the_compiler()
     if not groups:
-        raise ValueError("training.task.class: the task's model has no trainable parameter")
+        raise ValueError("spec.training.task.class: the task's model has no trainable parameter")
     rate, epsilon, betas = spec.learning_rate, spec.epsilon, (spec.beta1, spec.beta2)
     match spec.name:
         case "SGD":

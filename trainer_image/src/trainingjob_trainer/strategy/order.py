@@ -21,7 +21,7 @@ class SampleOrder:
 
     def __init__(self, length: int, batch: int, seed: int) -> None:
         if length < 1:
-            raise ValueError("training.task.class: the task has no training samples; check its data and training.split")
+            raise ValueError("spec.training.task.class: the task has no training samples; check its data and training.split")
         self._length = length
         self._batch = batch
         self._seed = seed

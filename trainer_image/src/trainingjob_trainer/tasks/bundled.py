@@ -23,10 +23,10 @@ def bundled_table(name: str, delimiter: str | None = None) -> NDArray[np.float64
     found = importlib.util.find_spec("sklearn")
     folders = found.submodule_search_locations if found else None
     if not folders:
-        raise ValueError("training.task.class: this task's data comes with scikit-learn, which is not installed; add it to the image")
+        raise ValueError("spec.training.task.class: this task's data comes with scikit-learn, which is not installed; add it to the image")
     path = Path(folders[0]) / "datasets" / "data" / f"{name}.csv.gz"
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return np.loadtxt(file, delimiter=delimiter, dtype=np.float64)
     except FileNotFoundError:
-        raise ValueError(f"training.task.class: the installed scikit-learn has no {path.name}; install version 1.9 or newer") from None
+        raise ValueError(f"spec.training.task.class: the installed scikit-learn has no {path.name}; install version 1.9 or newer") from None

@@ -83,11 +83,13 @@ class FashionMnist(Classification):
         labels = read_idx(self._file(f"{part}-labels-idx1-ubyte"))
         if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or labels.shape != images.shape[:1]:
             raise ValueError(
-                f"training.task.parameters.path: the {part} files in {self.parameters.path} hold {images.shape} and {labels.shape},"
+                f"spec.training.task.parameters.path: the {part} files in {self.parameters.path} hold {images.shape} and {labels.shape},"
                 f" not images of {SIDE} by {SIDE} pixels and as many labels"
             )
         if len(labels) and labels.max() >= len(CLASSES):
-            raise ValueError(f"training.task.parameters.path: label {labels.max()} in {self.parameters.path} is beyond the ten classes")
+            raise ValueError(
+                f"spec.training.task.parameters.path: label {labels.max()} in {self.parameters.path} is beyond the ten classes"
+            )
         return torch.from_numpy(images.reshape(len(images), -1)), torch.from_numpy(labels).long()
 
     def _file(self, name: str) -> Path:
@@ -96,6 +98,6 @@ class FashionMnist(Classification):
             if candidate.is_file():
                 return candidate
         raise ValueError(
-            f"training.task.parameters.path: {folder} has no {name}.gz; install Debian's package dataset-fashion-mnist,"
+            f"spec.training.task.parameters.path: {folder} has no {name}.gz; install Debian's package dataset-fashion-mnist,"
             " or set `path` to a folder with the four idx files"
         )
