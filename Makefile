@@ -13,7 +13,7 @@ ifneq ($(WHEELS),)
 export UV_FIND_LINKS := $(abspath $(WHEELS))
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: help setup lock demo test unit simulation e2e bench lint format verify generate clean
+.PHONY: help setup lock demo test unit simulation e2e lint format verify generate clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,10 +42,6 @@ simulation: setup ## The invariants over made-up histories of faults
 	pytest tests/simulation
 e2e: setup ## The real command, with real processes, storage and kills
 	pytest tests/e2e
-
-bench: bench-shrink ## Figures beside a peer's, into build/bench/
-bench-%: setup
-	PYTHONPATH=tests python -m bench.$*
 
 lint: setup ## Style, types and the architecture's sentences
 	ruff check .

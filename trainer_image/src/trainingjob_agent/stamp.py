@@ -116,29 +116,24 @@ class StampPage:
         self._page = mmap.mmap(self.descriptor, PAGE_BYTES)
 
     def read(self) -> Stamp:
-        """See read_stamp."""
-        return read_stamp(self._page)
+        """The newest whole stamp; if the writer died in the middle of one, what is there."""
+        for _ in range(100):
+            before = _SEQUENCE.unpack_from(self._page, 0)[0]
+            values = _LAYOUT.unpack_from(self._page, _OFFSET)
+            if before % 2 == 0 and before == _SEQUENCE.unpack_from(self._page, 0)[0]:
+                break
+        attempt, epoch, n, step, phase, entered, left, changed_ns = values
+        unwritten = changed_ns == 0
+        return Stamp(
+            generation=None if unwritten or attempt == _NONE else GenerationId(attempt, epoch, n),
+            step=None if unwritten or step == _NONE else step,
+            phase=PHASES[phase] if 0 <= phase < len(PHASES) else Phase.STARTING,
+            entered=entered,
+            left=left,
+            changed_ns=changed_ns,
+        )
 
     def close(self) -> None:
         """Give the page back."""
         self._page.close()
         os.close(self.descriptor)
-
-
-def read_stamp(page: mmap.mmap) -> Stamp:
-    """The newest whole stamp; if the writer died in the middle of one, what is there."""
-    for _ in range(100):
-        before = _SEQUENCE.unpack_from(page, 0)[0]
-        values = _LAYOUT.unpack_from(page, _OFFSET)
-        if before % 2 == 0 and before == _SEQUENCE.unpack_from(page, 0)[0]:
-            break
-    attempt, epoch, n, step, phase, entered, left, changed_ns = values
-    unwritten = changed_ns == 0
-    return Stamp(
-        generation=None if unwritten or attempt == _NONE else GenerationId(attempt, epoch, n),
-        step=None if unwritten or step == _NONE else step,
-        phase=PHASES[phase] if 0 <= phase < len(PHASES) else Phase.STARTING,
-        entered=entered,
-        left=left,
-        changed_ns=changed_ns,
-    )
