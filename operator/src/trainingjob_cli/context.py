@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,16 @@ StateDir = Annotated[
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The job's namespace.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name.", show_default=False)]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The TrainingJob's manifest.", show_default=False)]
+
+
+class Outcome(Enum):
+    """How a run of the command ended."""
+
+    COMPLETE = auto()
+    FAILED = auto()
+    SUSPENDED = auto()
+    KILLED = auto()
+    DELETED = auto()
 
 
 class Mistake(ValueError):

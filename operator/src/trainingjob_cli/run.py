@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shlex
-from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_cli import manifest
 from trainingjob_cli.archive import last_words, read_history
 from trainingjob_cli.changes import updated, with_options
-from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, StateDir, console, find, job_of, jobs_in, say
+from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, Outcome, StateDir, console, find, job_of, jobs_in, say
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.display import make_display
 from trainingjob_operator.local.folder import JobFolder, in_charge
@@ -29,16 +28,6 @@ Workers = Annotated[
 ]
 StorageUri = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Keep checkpoints here instead.", show_default=False)]
 Plain = Annotated[bool, typer.Option("--plain", help="Print lines instead of a live view.")]
-
-
-class Outcome(Enum):
-    """How a run of the command ended."""
-
-    COMPLETE = auto()
-    FAILED = auto()
-    SUSPENDED = auto()
-    KILLED = auto()
-    DELETED = auto()
 
 
 def run(file: File, workers: Workers = None, storage: StorageUri = None, state_dir: StateDir = None, plain: Plain = False) -> None:

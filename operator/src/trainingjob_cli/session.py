@@ -15,10 +15,9 @@ from pydantic import SecretBytes
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
-from trainingjob_cli.context import Mistake
+from trainingjob_cli.context import Mistake, Outcome
 from trainingjob_cli.rendering.display import Display
 from trainingjob_cli.rendering.live import problem_of, view_of
-from trainingjob_cli.run import Outcome
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
 from trainingjob_operator.local.jobs import LocalJobs

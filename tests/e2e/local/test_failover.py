@@ -119,3 +119,22 @@ def test_the_killed_operator_is_taken_over_by_the_next_and_training_never_stops(
             assert second.ends().returncode == 0
         assert job.processes() == []
     assert weights(job) == weights(undisturbed)
+
+
+def test_a_warm_spare_takes_the_slot_of_a_lost_worker(make: Make) -> None:
+    job = make(workers__replicas=2, workers__minReplicas=2, workers__spares=1)
+
+    def spare() -> str:
+        return "".join(path.read_text() for path in (job.own / "pods").glob("*worker-2-*.log"))
+
+    with job.running() as run:
+        run.until("the spare is warm", lambda: "built trainingjob_trainer" in spare())
+        run.until_step(job.step() + 50)
+        assert "rank" not in spare(), "a spare holds no rank"
+        survivor = job.trainers()[0]
+        job.workers()[1][0].kill()
+        run.until("the spare trains", lambda: "rank 1 of 2" in spare())
+        assert job.trainers()[0] == survivor
+        assert run.ends().returncode == 0
+    assert job.status()["metrics"]["accuracy"] >= 0.95
+    assert job.processes() == []
