@@ -214,6 +214,24 @@ class TestRunning:
 
 
 class TestNextGeneration:
+    def test_nobody_who_leaves_is_seated_to_train_alone(self) -> None:
+        generation, _ = running()
+        members = [make_member(worker, step=7, leaving=True) for worker in range(3)]
+        intent = make_intent(min_workers=1)
+        saves = quorum(9.0, members, intent, make_history(generation))
+        assert saves.generation is not None
+        assert saves.generation.purpose == "Save"
+        saved = make_history(generation, log=make_log(checkpoint=7))
+        assert quorum(9.0, members, intent, saved).action is Action.NOTHING
+
+    def test_a_leaving_holder_of_the_state_is_seated_beside_those_who_copy_it(self) -> None:
+        generation, _ = running()
+        members = [make_member(0, step=7, leaving=True), make_member(1), make_member(2)]
+        decision = quorum(9.0, members, make_intent(min_workers=1), make_history(generation))
+        assert decision.generation is not None
+        assert decision.generation.seats[decision.generation.source.rank].member.worker == 0
+        assert len(decision.generation.seats) == 3
+
     def test_is_proposed_at_once_among_the_survivors(self) -> None:
         generation, _ = running()
         members = [make_member(0, step=7), make_member(2, step=7)]

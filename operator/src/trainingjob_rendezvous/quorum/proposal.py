@@ -40,7 +40,7 @@ def propose(now: float, members: Sequence[Member], intent: Intent, history: Hist
     incumbents = {seat.member: seat.slot for seat in history.generation.seats} if history.generation else {}
     seating = seat(wanted(idle, intent), intent, incumbents)
     holder = lone_holder(_ranks(seating), idle, attempt)
-    if holder is not None:
+    if holder is not None and seating:  # a holder that is to go is kept for somebody to copy from it, not to train alone
         seating = with_holder(seating, holder, intent)
     ready = ready_times(seating, intent)
     if state is None and history.opened(attempt):
