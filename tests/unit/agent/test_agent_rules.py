@@ -14,7 +14,7 @@ from trainingjob_agent.departure import at_rest, closing
 from trainingjob_agent.link import backoff
 from trainingjob_agent.outbox import GONE_SECONDS, Outbox
 from trainingjob_agent.process.failure import classify, count_oom_kills, restart_delay
-from trainingjob_agent.process.hang import hung
+from trainingjob_agent.process.hang import LEAVE_SECONDS, hung, is_over, stuck
 from trainingjob_agent.process.life import child_environment
 from trainingjob_agent.stamp import Stamp
 from trainingjob_agent.uploads import retry_delay
@@ -83,6 +83,37 @@ SECOND = 10**9
 def test_hung_is_who_does_not_move_and_has_not_entered_a_collective(phase: Phase, entered: int, silent: int, taken: bool) -> None:
     stamp = Stamp(GenerationId(1, 1, 1), 5, phase, entered, 3, 7 * SECOND)
     assert (hung(stamp, (7 + silent) * SECOND, 0) is not None) is taken
+
+
+@pytest.mark.parametrize(
+    ("entered", "over_for", "moved_ago", "taken"),
+    [
+        (4, LEAVE_SECONDS + 1, 90, True),
+        (4, LEAVE_SECONDS - 1, 90, False),
+        (4, LEAVE_SECONDS + 1, 1, False),
+        (3, 90, 90, False),
+        (4, None, 90, False),
+    ],
+    ids=["inside", "not for long", "it has moved since", "in no collective", "not over"],
+)
+def test_stuck_is_who_stays_in_a_collective_of_a_generation_that_is_over(
+    entered: int, over_for: float, moved_ago: int, taken: bool
+) -> None:
+    now = 1000 * SECOND
+    stamp = Stamp(GenerationId(1, 1, 1), 5, Phase.STEPPING, entered, 3, now - moved_ago * SECOND)
+    over = None if over_for is None else now - int(over_for * SECOND)
+    assert (stuck(stamp, now, over) is not None) is taken
+
+
+def test_a_generation_is_over_when_it_is_said_so_or_a_newer_one_is_known() -> None:
+    generation = make_generation(1, ME)
+    inside = MemberReport(member=ME, phase=Phase.STEPPING, generation=generation.id)
+    assert not is_over(inside, None)
+    assert not is_over(inside, orders(generation=generation, stage=Stage.RUNNING))
+    assert is_over(inside, orders(generation=generation, stage=Stage.OVER))
+    newer = generation.model_copy(update={"id": generation.id._replace(n=generation.id.n + 1)})
+    assert is_over(inside, orders(generation=newer, stage=Stage.PROPOSED))
+    assert not is_over(inside.model_copy(update={"phase": Phase.IDLE}), orders(generation=newer, stage=Stage.PROPOSED))
 
 
 def test_a_process_that_never_stamped_is_timed_from_its_birth() -> None:

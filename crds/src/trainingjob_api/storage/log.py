@@ -114,12 +114,18 @@ class History:
 
     def newest_healthy(self) -> Kept | None:
         """The newest visible checkpoint of finite weights after which a clean one was made, or None."""
-        confirmed = False
+        evidence = self.evidence_of_health()
+        return evidence[0] if evidence else None
+
+    def evidence_of_health(self) -> tuple[Kept, ...]:
+        """The newest healthy checkpoint and the clean one that shows it to be so; empty if there is none."""
+        clean: Kept | None = None
         for kept in reversed(self.visible()):
-            if confirmed and kept.entry.finite:
-                return kept
-            confirmed = confirmed or (kept.entry.clean and kept.entry.finite)
-        return None
+            if clean is not None and kept.entry.finite:
+                return kept, clean
+            if clean is None and kept.entry.clean and kept.entry.finite:
+                clean = kept
+        return ()
 
     def at_step(self, step: int) -> Kept | None:
         """The newest visible checkpoint of that step, or None."""

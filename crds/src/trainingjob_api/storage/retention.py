@@ -31,6 +31,6 @@ def to_drop(history: History, keep: int, protected_steps: Collection[int] = ()) 
 
 
 def _wanted(kept: Kept, history: History, protected_steps: Collection[int]) -> bool:
-    healthy = history.newest_healthy()
+    """Pinned, gone back to, asked for, or the newest healthy one with the one that shows it: without that it would not count as healthy."""
     target = history.rollback.step if history.rollback else None
-    return kept.pinned or kept.step == target or kept.step in protected_steps or (healthy is not None and healthy.save == kept.save)
+    return kept.pinned or kept.step == target or kept.step in protected_steps or kept in history.evidence_of_health()

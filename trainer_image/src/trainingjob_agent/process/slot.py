@@ -14,7 +14,7 @@ import time
 from trainingjob_agent.arena import ArenaOwner
 from trainingjob_agent.process.conversation import Agency, Conversation
 from trainingjob_agent.process.failure import classify, restart_delay
-from trainingjob_agent.process.hang import hung, is_stopped
+from trainingjob_agent.process.hang import hung, is_over, is_stopped, stuck
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp, StampPage
@@ -122,10 +122,12 @@ class TrainerSlot:
     async def _watch(self, life: Life, page: StampPage, log: LifeLog) -> None:
         """Kill a life that is hung; the next one takes its place."""
         born_ns, moved_ns = time.monotonic_ns(), time.monotonic_ns()
+        over_ns: int | None = None
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            now_ns = time.monotonic_ns()
-            why = hung(page.read(), now_ns, born_ns)
+            now_ns, stamp = time.monotonic_ns(), page.read()
+            over_ns = (over_ns or now_ns) if is_over(self.report, self._agency.orders) else None
+            why = hung(stamp, now_ns, born_ns) or stuck(stamp, now_ns, over_ns)
             if not is_stopped(life.pid):
                 moved_ns = now_ns
             elif now_ns - moved_ns > self._agency.settings.stopped_seconds * 1e9:

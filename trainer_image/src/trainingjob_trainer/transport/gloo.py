@@ -20,7 +20,7 @@ from torch._C._distributed_c10d import AllgatherOptions, AllreduceOptions, Broad
 
 from trainingjob_api.contract.messages import Generation
 from trainingjob_trainer.transport import sockets
-from trainingjob_trainer.transport.port import Forming, Pending
+from trainingjob_trainer.transport.port import Forming, NeverBegan, Pending
 from trainingjob_trainer.transport.store import Ask, ChannelStore
 
 log = logging.getLogger(__name__)
@@ -30,17 +30,13 @@ FORM_SECONDS = 30.0
 COLLECTIVE = timedelta(days=1)
 """gloo's own limit of a collective. Long: a lost peer closes its connections, and a hung one is the agents' to find, by the stamps."""
 
+ASK_AGAIN = timedelta(milliseconds=100)
+"""How often a wait for a collective looks whether the generation was interrupted meanwhile."""
+
 Group = Any
 """A ProcessGroupGloo. torch's stubs do not know its methods."""
 
 _kept: list[Group] = []
-
-
-class _Failed:
-    """A collective that could not even begin."""
-
-    def wait(self) -> bool:
-        raise RuntimeError("the group is gone")
 
 
 class GlooTransport:
@@ -149,25 +145,42 @@ class GlooTransport:
     def _launch(self, begin: Callable[[Group], Pending]) -> Pending:
         group = self._group
         if group is None:
-            return _Failed()
+            return NeverBegan()
         try:
             return begin(group)
         except RuntimeError as error:
             log.info("a collective could not begin: %s", _first_line(error))
-            return _Failed()
+            return NeverBegan()
 
     def settle(self, works: Sequence[Pending]) -> bool:
         """Wait for all; after a failure the connections are cut first, so that the rest, and the peers, end at once too."""
-        good = True
+        good, ticket = True, self._ticket
         for work in works:
             try:
-                work.wait()
+                self._wait(work, ticket)
             except RuntimeError as error:
                 if good:
                     log.info("a collective failed: %s", _first_line(error))
                     self.interrupt()
                 good = False
         return good
+
+    def _wait(self, work: Pending, ticket: int) -> None:
+        """Wait for one collective. One that gloo began just when its connections were cut may never end: it is abandoned.
+
+        Nothing can arrive for an abandoned one any more, so it does not write into its tensor.
+        """
+        while True:
+            interrupted = self._ticket != ticket
+            try:
+                work.wait(ASK_AGAIN)
+            except RuntimeError:
+                if interrupted and not work.is_completed():
+                    _kept.append(work)
+                if interrupted or work.is_completed():
+                    raise
+            else:
+                return
 
 
 def _make_options() -> Any:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainingjob_api.contract.messages import Generation
-from trainingjob_trainer.transport.port import Forming, Pending
+from trainingjob_trainer.transport.port import Forming, NeverBegan, Pending
 from trainingjob_trainer.transport.store import Ask, ChannelStore
 
 log = logging.getLogger(__name__)
@@ -26,13 +26,6 @@ log = logging.getLogger(__name__)
 FORM_SECONDS = 120.0
 
 _kept: list[Any] = []
-
-
-class _Failed:
-    """A collective that could not even begin."""
-
-    def wait(self) -> bool:
-        raise RuntimeError("the group is gone")
 
 
 class NcclTransport:
@@ -116,19 +109,19 @@ class NcclTransport:
     def _launch(self, begin: Callable[[Any], Pending]) -> Pending:
         group = self._group
         if group is None:
-            return _Failed()
+            return NeverBegan()
         try:
             return begin(group)
         except RuntimeError as error:
             log.info("a collective could not begin: %s", error)
-            return _Failed()
+            return NeverBegan()
 
     def settle(self, works: Sequence[Pending]) -> bool:
         """Wait for the streams; an aborted communicator shows only in its works, so each is asked."""
         good = True
         for work in works:
             try:
-                work.wait()
+                work.wait(timedelta(days=1))
             except RuntimeError as error:
                 log.info("a collective failed: %s", error)
                 good = False

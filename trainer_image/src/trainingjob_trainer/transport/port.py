@@ -7,6 +7,7 @@ thread; nothing it does raises for a lost peer: `settle` gives the verdict.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -31,9 +32,25 @@ class Forming(Enum):
 class Pending(Protocol):
     """A collective under way."""
 
-    def wait(self) -> bool:
-        """Wait for its end. Raises RuntimeError if it failed."""
+    def wait(self, timeout: timedelta) -> bool:
+        """Wait for its end. Raises RuntimeError if it failed, or has not ended in time."""
         ...
+
+    def is_completed(self) -> bool:
+        """It has ended, well or badly."""
+        ...
+
+
+class NeverBegan:
+    """A collective that could not even begin."""
+
+    def wait(self, timeout: timedelta) -> bool:
+        """Raises."""
+        raise RuntimeError("the group is gone")
+
+    def is_completed(self) -> bool:
+        """It has ended before it began."""
+        return True
 
 
 class Transport(Protocol):
