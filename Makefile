@@ -13,7 +13,7 @@ ifneq ($(WHEELS),)
 export UV_FIND_LINKS := $(abspath $(WHEELS))
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: help setup lock demo test unit simulation e2e lint format verify generate clean
+.PHONY: help setup lock demo test tools unit simulation e2e lint format verify generate clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,14 +34,18 @@ DEMO ?=
 demo: setup ## Train a model on this machine; DEMO="..." are options of `trainingjob run`
 	@trainingjob run examples/digits.yaml $(DEMO)
 
-test: lint verify ## Everything that must hold: style, types, generated files, and all tests
+test: lint verify tools ## Everything that must hold: style, types, generated files, and all tests
 	pytest
 unit: setup ## Rules and parts, in seconds
 	pytest tests/unit
 simulation: setup ## The invariants over made-up histories of faults
 	pytest tests/simulation
-e2e: setup ## The real command, with real processes, storage and kills
+e2e: setup tools ## The real command, with real processes, storage and kills
 	pytest tests/e2e
+
+tools: ## What the tests need beside Python: an S3 server and a data set, once, into a cache
+	@tests/tools/versitygw.sh
+	@tests/tools/fashion_mnist.sh
 
 lint: setup ## Style, types and the architecture's sentences
 	ruff check .
