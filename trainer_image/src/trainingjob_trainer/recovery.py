@@ -55,7 +55,7 @@ class Member:
 
     def hear(self, orders: Orders) -> None:
         """In the channel's thread: free the main thread from a generation that is over."""
-        if self._current is not None and is_over(orders, self._current):
+        if self._current is not None and orders.end(self._current):
             self._session.transport.interrupt()
 
     def run(self) -> None:
@@ -85,7 +85,7 @@ class Member:
 
     def _superseded(self) -> bool:
         orders = self._channel.orders
-        return self._current is None or orders is None or is_over(orders, self._current)
+        return self._current is None or orders is None or orders.end(self._current)
 
     def _take_part(self, generation: Generation) -> None:
         label = generation.id.label()
@@ -156,12 +156,3 @@ class Member:
         except (RestoreError, BadManifest) as error:
             raise UserMistake(str(error)) from error
         log.info("attempt %d: restored the checkpoint of step %d", attempt, session.state.step)
-
-
-def is_over(orders: Orders, generation: GenerationId) -> bool:
-    """Whether these orders end the generation for its members. Orders without any generation say nothing about it."""
-    if orders.done or orders.failed is not None:
-        return True
-    if orders.generation is None:
-        return False
-    return orders.generation.id != generation or orders.stage is Stage.OVER

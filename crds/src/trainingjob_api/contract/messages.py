@@ -359,6 +359,12 @@ class Orders(Record):
     failed: str | None = None
     """The job has failed for good; exit. The reason, for a person."""
 
+    def end(self, generation: GenerationId) -> bool:
+        """Whether they end the generation for its members. Orders without any generation say nothing about it."""
+        if self.done or self.failed is not None:
+            return True
+        return self.generation is not None and (self.generation.id != generation or self.stage is Stage.OVER)
+
 
 class Commit(Record):
     """Every shard of `save` is in storage: the receiver writes its manifest and its log entry, and answers with LogPosition."""

@@ -26,11 +26,12 @@ def to_drop(history: History, keep: int, protected_steps: Collection[int] = ()) 
     staying.update(kept.save for kept in aside[-KEEP_ASIDE:])
     staying.update(kept.save for kept in visible if _wanted(kept, history, protected_steps))
     staying.update(kept.save for kept in aside if kept.pinned)
+    # With the newest healthy one stays the one that shows it: without that it would not count as healthy.
+    staying.update(kept.save for kept in history.evidence_of_health())
     candidates = sorted([*visible, *aside], key=lambda kept: kept.entry.seq)
     return [kept.save for kept in candidates if kept.save not in staying]
 
 
 def _wanted(kept: Kept, history: History, protected_steps: Collection[int]) -> bool:
-    """Pinned, gone back to, asked for, or the newest healthy one with the one that shows it: without that it would not count as healthy."""
     target = history.rollback.step if history.rollback else None
-    return kept.pinned or kept.step == target or kept.step in protected_steps or kept in history.evidence_of_health()
+    return kept.pinned or kept.step == target or kept.step in protected_steps

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainingjob_agent.stamp import Stamp
-from trainingjob_api.contract.messages import MemberReport, Orders, Phase, Stage
+from trainingjob_api.contract.messages import MemberReport, Orders, Phase
 
 LIMIT_SECONDS: dict[Phase, float] = {
     Phase.STARTING: 1800.0,
@@ -26,9 +26,9 @@ LEAVE_SECONDS = 10.0
 
 def is_over(report: MemberReport, orders: Orders | None) -> bool:
     """The process is said to be in a generation that the rendezvous has ended."""
-    if orders is None or orders.generation is None or report.generation is None or report.phase is Phase.IDLE:
+    if orders is None or report.generation is None or report.phase is Phase.IDLE:
         return False
-    return orders.generation.id > report.generation or (orders.generation.id == report.generation and orders.stage is Stage.OVER)
+    return orders.end(report.generation)
 
 
 def stuck(stamp: Stamp, now_ns: int, over_ns: int | None) -> str | None:
