@@ -34,9 +34,12 @@ class WorkQueue(Generic[Key]):
         handle: Callable[[Key], Awaitable[float | None]],
         *,
         concurrency: int = 16,
+        expected: tuple[type[Exception], ...] = (),
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        """Errors that are `expected` now and then are logged in one line, without a traceback."""
         self._handle = handle
+        self._expected = expected
         self._slots = asyncio.Semaphore(concurrency)
         self._jitter = jitter
         self._waiting: set[Key] = set()
@@ -107,10 +110,16 @@ class WorkQueue(Generic[Key]):
     async def _guarded(self, key: Key) -> float | None:
         try:
             after = await self._handle(key)
+        except self._expected as error:
+            after = self._failed(key)
+            logger.warning("%s: the pass ended early, again in %.1f s: %s", key, after, error or type(error).__name__)
         except Exception:  # the outermost loop: one job's trouble must not stop the others
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            after = backoff(failures, self._jitter())
-            logger.exception("%s: the pass failed (%d in a row); again in %.1f s", key, failures, after)
+            after = self._failed(key)
+            logger.exception("%s: the pass failed (%d in a row); again in %.1f s", key, self._failures[key], after)
         else:
             self._failures.pop(key, None)
         return after
+
+    def _failed(self, key: Key) -> float:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        return backoff(failures, self._jitter())

@@ -44,6 +44,10 @@ class Reason(StrEnum):
     CONNECTED = "Connected"
     NO_STREAM = "NoStream"
     NOT_SUSPENDED = "NotSuspended"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    REFUSED = "Refused"
+    PODS_WAITING = "PodsWaiting"
+    NOT_WAITING = "NotWaiting"
 
 
 def normal(reason: Reason, message: str) -> Event:
@@ -123,6 +127,9 @@ def _suspension(old: Status, new: Status) -> list[Event]:
 
 def _progress(old: Status, new: Status) -> list[Event]:
     events = []
+    waits = new.condition("Waiting")
+    if waits is not None and _became(old, new, "Waiting"):
+        events.append(Event(EventType.WARNING, waits.reason, waits.message))
     if _became(old, new, "Ready"):
         first = not old.ledger.get("Training")
         events.append(normal(Reason.STARTED if first else Reason.RECOVERED, _message(new, "Ready")))

@@ -6,12 +6,13 @@ It must not read the environment or files: entry points do, once.
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes
+from pydantic.alias_generators import to_camel
 
 
 class Settings(BaseModel):
     """What the operator is told by whoever starts it; the same for all its jobs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     operator_name: str = "batch.trainingjob.dev/operator"
     """Jobs whose `managedBy` says another name are left alone."""

@@ -49,6 +49,10 @@ class PodPhase(StrEnum):
     FAILED = "Failed"
 
 
+NODE_LOST = "NodeLost"
+"""The reason of a pod whose node is not ready, out of service or gone."""
+
+
 @dataclass(frozen=True)
 class Pod:
     """A pod of the job, as far as decisions need it."""
@@ -67,6 +71,8 @@ class Pod:
     reason: str = ""
     """Why it is not running: ImagePullBackOff, Unschedulable, Evicted, OOMKilled, NodeLost …"""
     message: str = ""
+    stuck: bool = False
+    """It should be gone by now, its node cannot say so, and nothing that only one pod may hold is in its hands."""
 
     def over(self) -> bool:
         """It will not run (again)."""
@@ -91,6 +97,8 @@ class Observed:
     """Worker index -> how long the rendezvous has been without it, while its pod is said to run."""
     problem: str = ""
     """The manifest cannot be read, and why; `job.spec` is then a stand-in that nothing may be concluded from."""
+    refused: str = ""
+    """Why something that is to exist is not taken by whoever holds it: a quota is full, a pod is not allowed."""
 
 
 class EventType(StrEnum):

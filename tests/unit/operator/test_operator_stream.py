@@ -12,7 +12,7 @@ from operator_builders import make_report
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, Intent, Report
 from trainingjob_api.contract.tls import server_context
 from trainingjob_operator.identity import derive
-from trainingjob_operator.stream import Stream, parse_report
+from trainingjob_operator.streams.stream import Stream, parse_report
 
 IDENTITY = derive(b"key", "uid")
 WAIT = 10.0

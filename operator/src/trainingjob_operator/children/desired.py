@@ -18,7 +18,7 @@ from trainingjob_operator.children.service import service
 from trainingjob_operator.children.worker import worker
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Deletion, Manifest, Observed, Role
+from trainingjob_operator.state import Deletion, Manifest, Observed, Pod, Role
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,24 @@ def missing(seen: Observed, desired: Desired, settings: Settings, *, workers: bo
 def strangers(seen: Observed, epoch: int, workers: Mapping[int, int]) -> tuple[Deletion, ...]:
     """Pods of another epoch, of an older incarnation, or of a worker that is not wanted."""
     asked = {(Role.RENDEZVOUS, 0, epoch)} | {(Role.WORKER, index, incarnation) for index, incarnation in workers.items()}
-    return tuple(
-        Deletion("Pod", pod.name)
-        for pod in seen.pods
-        if not pod.deleting and (pod.role, pod.index if pod.role is Role.WORKER else 0, pod.incarnation) not in asked
-    )
+    unwanted = (pod for pod in seen.pods if (pod.role, pod.index if pod.role is Role.WORKER else 0, pod.incarnation) not in asked)
+    return tuple(Deletion("Pod", pod.name, 0 if pod.deleting else None) for pod in unwanted if not pod.deleting or _is_fenced(seen, pod))
+
+
+def _is_fenced(seen: Observed, pod: Pod) -> bool:
+    """A pod that a lost node keeps from going, and that can do nothing more: others train without it, or nobody is to.
+
+    It frees what the API server counts (GPUs, quota); what may still run there has no rank, and is named by nobody to commit.
+    """
+    if not pod.stuck:
+        return False
+    report, status = seen.report, seen.job.status
+    if report is None or report.epoch != status.rendezvous.epoch:
+        return any((found := status.condition(kind)) is not None and found.status == "True" for kind in ("Suspended", "Complete", "Failed"))
+    if pod.role is Role.RENDEZVOUS:
+        return True  # a newer epoch's reports
+    members = {(member.worker, member.incarnation) for member in report.members}
+    return report.stage == "Running" and (pod.index, pod.incarnation) not in members
 
 
 def _objects(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:

@@ -12,10 +12,10 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.identity import Identity, derive
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, LocalJobs
-from trainingjob_operator.local.links import Link
 from trainingjob_operator.local.objects import LocalObjects
 from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.state import Deletion, Event, JobKey, Observed, Plan
+from trainingjob_operator.streams.link import Link
 
 
 class LocalCluster:

@@ -18,10 +18,10 @@ from trainingjob_api.status import FailureRecord
 from trainingjob_operator.policy.replacement import Loss
 from trainingjob_operator.policy.wanted import Outcome, current_report
 from trainingjob_operator.reasons import Reason
-from trainingjob_operator.state import Observed, Pod
+from trainingjob_operator.state import NODE_LOST, Observed, Pod
 
 FREE_REASONS = frozenset(
-    {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager"}
+    {"Evicted", "Preempting", "Preempted", NODE_LOST, "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager"}
 )
 """Words of Kubernetes for the end of a pod that is not the job's doing."""
 FREE_CAUSES = frozenset({FailureCause.LOST.value, FailureCause.SILENT.value})

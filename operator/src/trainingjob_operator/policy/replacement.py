@@ -1,7 +1,7 @@
 """Which workers are to be replaced, and why? Pure. Only on evidence, or after long silence; never because of slowness.
 
-Evidence: the pod has failed, has ended too early, is going, or is gone. Silence counts only while the rendezvous reports:
-without its word nobody is known to be silent.
+Evidence: the pod has failed, has ended too early, is going, or is gone; or its node is lost, and the rendezvous does not hear of it any
+more. Silence counts only while the rendezvous reports: without its word nobody is known to be silent.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainingjob_operator.policy.wanted import Wanted, current_report, made, pods_of, seats
-from trainingjob_operator.state import Observed, Pod, PodPhase
+from trainingjob_operator.state import NODE_LOST, Observed, Pod, PodPhase
 
 GONE = "its pod is gone"
 DELETED = "its pod is being deleted"
@@ -50,9 +50,19 @@ def _loss(seen: Observed, wanted: Wanted, index: int, pod: Pod | None) -> Loss |
         words = pod.termination.message if pod.termination is not None and pod.termination.message else pod.message or pod.reason
         ending = "ended too early" if pod.phase is PodPhase.SUCCEEDED else f"failed with exit code {pod.exit_code}"
         return Loss(index, f"it {ending}" + (f": {words}" if words else ""), pod)
+    if pod.reason == NODE_LOST and not is_heard(seen, pod):
+        return Loss(index, pod.message, pod)
     silence = _silence(seen, pod)
     limit = seen.job.spec.recovery.replace_after_seconds
     return Loss(index, f"it has been silent for {silence:.0f} s", pod, silent=True) if silence >= limit else None
+
+
+def is_heard(seen: Observed, pod: Pod) -> bool:
+    """The rendezvous counts the pod among its members."""
+    report = current_report(seen)
+    if not seen.reporting or report is None:
+        return False
+    return any((member.worker, member.incarnation) == (pod.index, pod.incarnation) for member in report.members)
 
 
 def _silence(seen: Observed, pod: Pod) -> float:

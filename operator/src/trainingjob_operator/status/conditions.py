@@ -9,6 +9,7 @@ from trainingjob_api.status import Condition
 from trainingjob_operator.policy import Course, Decision, rollback, suspend
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
+from trainingjob_operator.status.waiting import obstacle
 
 Claim = tuple[str, bool, Reason, str]
 """Type, value, reason, message."""
@@ -35,6 +36,15 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
     yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
+    yield from _waiting(seen, decision)
+
+
+def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
+    waits = obstacle(seen) if decision.course is Course.RUNNING else None
+    if waits is not None:
+        yield "Waiting", True, *waits
+    elif seen.job.status.condition("Waiting") is not None:
+        yield "Waiting", False, Reason.NOT_WAITING, ""
 
 
 def _ends(decision: Decision) -> Iterator[Claim]:

@@ -21,6 +21,7 @@ from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
 from trainingjob_operator.status.phase import JobPhase, is_training, phase
+from trainingjob_operator.status.waiting import obstacle
 
 _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
 _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
@@ -169,9 +170,9 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
         return decision.wanted.stop.message or "saving, then the pods are given back"
     if decision.course is Course.SUSPENDED:
         return "set suspend: false to go on"
-    waiting = next((pod for pod in seen.pods if pod.reason and not pod.over()), None)
-    if waiting is not None:
-        return f"{waiting.name}: {waiting.reason}" + (f": {waiting.message}" if waiting.message else "")
+    waits = obstacle(seen)
+    if waits is not None:
+        return waits[1]
     return report.reason if report is not None else ""
 
 

@@ -1,4 +1,4 @@
-"""What one job's rendezvous says, as the local backend hears it: the newest report, and how long each worker has been missing.
+"""What one job's rendezvous says, as both backends hear it: the newest report, and how long each worker has been missing.
 
 Effects: one stream. It must not decide what silence means.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from trainingjob_api.contract.intent import Intent, Report
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.state import Pod, PodPhase, Role
-from trainingjob_operator.stream import Stream
+from trainingjob_operator.streams.stream import Stream
 
 
 class Link:

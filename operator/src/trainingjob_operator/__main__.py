@@ -1,0 +1,46 @@
+"""`python -m trainingjob_operator`: the operator in a cluster. Effect: the program's entry point.
+
+Ends with 0 on SIGTERM, with 64 if its configuration is wrong, with 1 if a part of it has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+
+from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_operator.daemon.config import read
+from trainingjob_operator.daemon.program import serve
+
+logger = logging.getLogger("trainingjob_operator")
+
+
+async def _run() -> None:
+    await serve(read(os.environ), os.environ, asyncio.Event())
+
+
+def main() -> int:
+    """The process; returns its exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    try:
+        logging.getLogger().setLevel(read(os.environ).log_level)
+        # What has been imported stays for ever: looking through it for garbage costs more than all the work.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        asyncio.run(_run())
+    except ValueError as error:
+        logger.error("%s", error)
+        return ExitCode.USER_ERROR
+    except Exception:
+        logger.exception("the operator has failed, and is to be started again")
+        return ExitCode.CRASHED
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The cluster port over an API server: the same Observed and the same Plan as for local processes. Effects.
+
+It must not decide anything about a job: it does what the plan says, in the plan's order. It never tries again: an error ends the pass,
+and the next one looks anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from trainingjob_operator.children import names
+from trainingjob_operator.children.service import address
+from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError
+from trainingjob_operator.cluster.children import Children
+from trainingjob_operator.cluster.events import Events
+from trainingjob_operator.cluster.jobs import Jobs
+from trainingjob_operator.cluster.patch import merge_patch
+from trainingjob_operator.cluster.resources import TRAINING_JOBS
+from trainingjob_operator.identity import derive
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.state import Deletion, JobKey, Manifest, Observed, Plan, Role
+from trainingjob_operator.streams.link import Link
+
+_CALLS = 32
+"""Writes under way at a time."""
+_NOT_TAKEN = frozenset({400, 403, 404, 422})
+"""Answers that tell of the object, not of the moment."""
+
+
+class StaleError(Exception):
+    """The job has changed since it was looked at; the pass is to be made again."""
+
+
+class KubernetesCluster:
+    """All jobs of a cluster."""
+
+    def __init__(self, api: Api, settings: Settings, wake: Callable[[JobKey], None]) -> None:
+        """`wake` is called when a pass is worth making."""
+        self._api = api
+        self._settings = settings
+        self._wake = wake
+        self.jobs = Jobs(wake)
+        self.children = Children(api, wake)
+        self._events = Events(api)
+        self._links: dict[JobKey, tuple[tuple[str, int], Link]] = {}
+        """Job -> the uid and epoch that the stream is for, and the stream."""
+        self._refused: dict[JobKey, str] = {}
+        self._calls = asyncio.Semaphore(_CALLS)
+
+    async def observe(self, key: JobKey) -> Observed | None:
+        """What there is now; None if the job is gone."""
+        known = self.jobs.get(key)
+        if known is None:
+            await self._forget(key)
+            return None
+        job, now = known.job, datetime.now(UTC)
+        uid = job.metadata.uid
+        pods, objects = self.children.pods(key, uid, now), self.children.objects(key, uid)
+        link = self._link(key, uid, job.status.rendezvous.epoch)
+        return Observed(
+            job=job,
+            pods=pods,
+            objects=objects,
+            rendezvous_address=address(job, self._settings) if any(kind == "Service" for kind, _ in objects) else None,
+            report=None if link is None else link.report(job.status.rendezvous.epoch),
+            reporting=link is not None and link.standing,
+            silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
+            problem=known.problem,
+            refused=self._refused.get(key, ""),
+        )
+
+    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Carry the plan out: status, creations, deletions, intent, events.
+
+        Raises:
+            StaleError: the job has changed meanwhile.
+            Otherwise as Api.call.
+        """
+        if plan.status != seen.job.status:
+            await self._write_status(key, seen, plan)
+        await self._create(key, plan.create)
+        await asyncio.gather(*(self._delete(key, seen, deletion) for deletion in plan.delete))
+        await self._tell(key, seen, plan)
+        if plan.events:
+            await self._events.post(seen.job, plan.events, datetime.now(UTC))
+
+    async def refresh(self, key: JobKey) -> None:
+        """Read the job again."""
+        try:
+            self.jobs.put(await self._api.call("GET", TRAINING_JOBS.path(key.namespace, key.name)))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self.jobs.drop(key)
+
+    async def close(self) -> None:
+        """End all streams; the jobs go on."""
+        await asyncio.gather(*(link.close() for _, link in self._links.values()))
+        self._links.clear()
+
+    def streams(self) -> tuple[int, int]:
+        """How many streams there are, and how many stand."""
+        return len(self._links), sum(link.standing for _, link in self._links.values())
+
+    async def _write_status(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        changes = merge_patch(seen.job.status.to_object(), plan.status.to_object())
+        patch = {"metadata": {"resourceVersion": seen.job.metadata.resource_version}, "status": changes}
+        path = TRAINING_JOBS.path(key.namespace, key.name, "status")
+        try:
+            self.jobs.put(await self._api.call("PATCH", path, body=patch, content_type=MERGE_PATCH))
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            await self.refresh(key)
+            raise StaleError(str(key)) from error
+
+    async def _create(self, key: JobKey, manifests: tuple[Manifest, ...]) -> None:
+        """Everything but the workers in order; they all at once."""
+        before = self._refused.get(key, "")
+        refusals = []
+        first = [manifest for manifest in manifests if not _is_worker(manifest)]
+        for manifest in first:
+            refusals.append(await self._take(key, manifest))
+        if not any(refusals):
+            rest = (manifest for manifest in manifests if _is_worker(manifest))
+            refusals += await asyncio.gather(*(self._take(key, manifest) for manifest in rest))
+        refused = next((refusal for refusal in refusals if refusal), "")
+        if refused:
+            self._refused[key] = refused
+        elif manifests:
+            self._refused.pop(key, None)
+        if self._refused.get(key, "") != before:
+            self._wake(key)  # to have it told
+
+    async def _take(self, key: JobKey, manifest: Manifest) -> str:
+        """Make one child; why the API server does not take it, "" if it does."""
+        async with self._calls:
+            try:
+                await self.children.create(key, manifest)
+            except ApiError as error:
+                if error.status not in _NOT_TAKEN:
+                    raise
+                return error.message
+        return ""
+
+    async def _delete(self, key: JobKey, seen: Observed, deletion: Deletion) -> None:
+        async with self._calls:
+            if deletion.kind == "Pod":
+                await self.children.delete(key.namespace, deletion)
+                return
+            options = {"preconditions": {"uid": seen.job.metadata.uid}, "propagationPolicy": "Background"}
+            try:
+                await self._api.call("DELETE", TRAINING_JOBS.path(key.namespace, key.name), body=options)
+            except ApiError as error:
+                if error.status not in (404, 409):
+                    raise
+
+    async def _tell(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Keep one stream to the present epoch's rendezvous while there is something to tell it."""
+        if plan.intent is None and plan.requeue_after == 0.0:
+            return  # the pass only changed what is wanted; the next one, now, tells it
+        if plan.intent is None or seen.rendezvous_address is None:
+            await self._unlink(key)
+            return
+        uid, epoch = seen.job.metadata.uid, plan.intent.epoch
+        link = self._link(key, uid, epoch)
+        if link is None:
+            await self._unlink(key)
+            identity = derive(self._settings.operator_key.get_secret_value(), uid)
+            link = Link(seen.rendezvous_address, identity, lambda: self._wake(key))
+            self._links[key] = ((uid, epoch), link)
+        link.tell(plan.intent)
+
+    def _link(self, key: JobKey, uid: str, epoch: int) -> Link | None:
+        found = self._links.get(key)
+        return found[1] if found is not None and found[0] == (uid, epoch) else None
+
+    async def _unlink(self, key: JobKey) -> None:
+        found = self._links.pop(key, None)
+        if found is not None:
+            await found[1].close()
+
+    async def _forget(self, key: JobKey) -> None:
+        self._refused.pop(key, None)
+        self.children.forget(key)
+        await self._unlink(key)
+
+
+def _is_worker(manifest: Manifest) -> bool:
+    return manifest["kind"] == "Pod" and bool(manifest["metadata"]["labels"][names.ROLE_LABEL] == Role.WORKER)

@@ -1,0 +1,94 @@
+"""A job's story as Kubernetes events, for `kubectl describe`. Effect: writes that may be lost.
+
+Of a thing that keeps happening (checkpoints) there is one event, which counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.cluster.api import MERGE_PATCH, Api, Unreachable
+from trainingjob_operator.cluster.resources import EVENTS
+from trainingjob_operator.reasons import Reason
+from trainingjob_operator.state import Event, Manifest
+
+logger = logging.getLogger(__name__)
+
+COMPONENT = "trainingjob-operator"
+MAX_MESSAGE = 1024
+_FOLDED = frozenset({Reason.CHECKPOINT_COMMITTED.value})
+"""Told by one event with the newest message, however often."""
+_REMEMBERED = 4096
+
+
+@dataclass
+class _Series:
+    name: str
+    count: int
+
+
+class Events:
+    """Posts events."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
+
+    async def post(self, job: TrainingJob, events: tuple[Event, ...], now: datetime) -> None:
+        """Tell of `job`. A failure is logged: an event is no reason for another pass."""
+        for event in events:
+            try:
+                await self._post(job, event, now)
+            except Unreachable as error:
+                logger.warning("%s/%s: an event was lost (%s): %s", job.metadata.namespace, job.metadata.name, event.reason, error)
+
+    async def _post(self, job: TrainingJob, event: Event, now: datetime) -> None:
+        identity = (job.metadata.uid, event.reason, "" if event.reason in _FOLDED else event.message)
+        series = self._series.get(identity)
+        if series is not None:
+            series.count += 1
+            self._series.move_to_end(identity)
+            again = {"count": series.count, "lastTimestamp": _time(now), "message": event.message[:MAX_MESSAGE]}
+            path = EVENTS.path(job.metadata.namespace, series.name)
+            await self._api.call("PATCH", path, body=again, content_type=MERGE_PATCH)
+            return
+        manifest = manifest_of(job, event, now)
+        await self._api.call("POST", EVENTS.path(job.metadata.namespace), body=manifest)
+        self._series[identity] = _Series(manifest["metadata"]["name"], 1)
+        while len(self._series) > _REMEMBERED:
+            self._series.popitem(last=False)
+
+
+def manifest_of(job: TrainingJob, event: Event, now: datetime) -> Manifest:
+    """The event as the API server takes it."""
+    about = job.metadata
+    unique = sha256(f"{about.uid} {event.reason} {event.message} {now.timestamp()}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {"name": f"{about.name}.{unique}", "namespace": about.namespace},
+        "involvedObject": {
+            "apiVersion": job.api_version,
+            "kind": job.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+        },
+        "type": event.type.value,
+        "reason": event.reason,
+        "message": event.message[:MAX_MESSAGE],
+        "firstTimestamp": _time(now),
+        "lastTimestamp": _time(now),
+        "count": 1,
+        "reportingComponent": COMPONENT,
+        "source": {"component": COMPONENT},
+    }
+
+
+def _time(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,85 @@
+"""The TrainingJobs as kopf and the operator's own writes tell of them, read once per version. Pure memory, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from trainingjob_api.resource import Metadata, TrainingJob
+from trainingjob_api.spec.errors import explain
+from trainingjob_api.spec.job import JobSpec
+from trainingjob_api.status import Status
+from trainingjob_operator.cluster.informer import version_of
+from trainingjob_operator.state import JobKey, Manifest
+
+MAX_PROBLEM = 1000
+_STAND_IN = JobSpec.model_validate(
+    {
+        "training": {"task": {"class": "unreadable:Manifest"}, "epochs": 1},
+        "checkpoint": {"storage": {"uri": "file:///unreadable"}},
+    }
+)
+"""In the place of a spec that cannot be read; nothing is concluded from it."""
+
+
+@dataclass(frozen=True)
+class KnownJob:
+    """A TrainingJob."""
+
+    job: TrainingJob
+    version: int
+    problem: str = ""
+    """Why its manifest cannot be read."""
+
+    @property
+    def key(self) -> JobKey:
+        """Its namespace and name."""
+        return JobKey(self.job.metadata.namespace, self.job.metadata.name)
+
+
+def read(manifest: Manifest) -> KnownJob:
+    """The job; one whose spec is not valid has `problem`, and a stand-in for the spec."""
+    try:
+        return KnownJob(TrainingJob.from_object(manifest), version_of(manifest))
+    except ValidationError as error:
+        problem = "; ".join(explain(error, TrainingJob))[:MAX_PROBLEM]
+    # What can be wrong with the metadata is its name; it is told of all the same.
+    named = Metadata.model_validate({**manifest["metadata"], "name": "unreadable"})
+    metadata = named.model_copy(update={"name": manifest["metadata"]["name"]})
+    status = Status.model_validate(manifest.get("status") or {})
+    return KnownJob(TrainingJob.model_construct(metadata=metadata, spec=_STAND_IN, status=status), version_of(manifest), problem)
+
+
+class Jobs:
+    """All TrainingJobs."""
+
+    def __init__(self, changed: Callable[[JobKey], None]) -> None:
+        """`changed` is told of every job that is new, changed or gone."""
+        self._changed = changed
+        self._known: dict[JobKey, KnownJob] = {}
+
+    def get(self, key: JobKey) -> KnownJob | None:
+        """The newest that is known of the job."""
+        return self._known.get(key)
+
+    def all(self) -> list[KnownJob]:
+        """All jobs."""
+        return list(self._known.values())
+
+    def put(self, manifest: Manifest) -> None:
+        """Take in an object, unless something newer is known."""
+        key = JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        known = self._known.get(key)
+        if known is not None and known.version >= version_of(manifest):
+            return
+        self._known[key] = read(manifest)
+        self._changed(key)
+
+    def drop(self, key: JobKey, uid: str | None = None) -> None:
+        """The job is gone, if it is still the one with this uid."""
+        known = self._known.get(key)
+        if known is not None and uid in (None, known.job.metadata.uid):
+            del self._known[key]
+            self._changed(key)

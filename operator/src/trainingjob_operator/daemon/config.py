@@ -1,0 +1,55 @@
+"""What the operator's process is told: its configuration file and a few variables, read once. Effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trainingjob_operator.settings import Settings
+
+PREFIX = "TRAININGJOB_OPERATOR_"
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to run."""
+
+    settings: Settings
+    namespace: str
+    """The operator's own, where its key is."""
+    address: str
+    """Where probes and metrics are served."""
+    port: int
+    log_level: str
+
+
+def read(environ: Mapping[str, str]) -> Config:
+    """The configuration.
+
+    Raises:
+        ValueError: a variable or a field of the file is wrong; the message names it.
+    """
+    path = environ.get(f"{PREFIX}CONFIG")
+    port = environ.get(f"{PREFIX}PORT", "8080")
+    if not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{PREFIX}PORT is {port!r}; give a port number, such as 8080")
+    return Config(
+        settings=_settings(Path(path)) if path else Settings(),
+        namespace=environ.get("POD_NAMESPACE", "default"),
+        address=environ.get(f"{PREFIX}ADDRESS", "0.0.0.0"),  # noqa: S104 - kubelet and Prometheus come from outside the pod
+        port=int(port),
+        log_level=environ.get(f"{PREFIX}LOG_LEVEL", "info").upper(),
+    )
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        return Settings.model_validate_json(path.read_text())
+    except OSError as error:
+        raise ValueError(f"{PREFIX}CONFIG: {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
+        raise ValueError(f"{path}: {wrong}") from None
