@@ -1,6 +1,7 @@
-"""Writes what is generated from the models: the CustomResourceDefinition and the API reference. Effect: writes the files it is told.
+"""Writes what is generated from the models: the CustomResourceDefinition, the API reference, and the definition as a chart's template.
 
-`python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md`; the same models always give the same bytes.
+`python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml`. Effect: writes
+the files it is told; the same models always give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ from trainingjob_api.crd.definition import definition
 from trainingjob_api.crd.reference import reference
 
 HEADER = "# Generated from the models in crds/src/trainingjob_api by `make generate`; do not edit.\n"
+_CHART_METADATA = """\
+  annotations:
+    helm.sh/resource-policy: keep
+  labels:
+    {{- include "trainingjob-crds.labels" . | nindent 4 }}
+"""
+"""What the chart adds to the definition's metadata: `helm uninstall` leaves the definition, and with it every job, alone."""
 
 
 def definition_text() -> str:
@@ -29,12 +37,19 @@ def definition_text() -> str:
     return HEADER + stream.getvalue()
 
 
+def chart_text() -> str:
+    """The CustomResourceDefinition as the template of its Helm chart."""
+    name = f"  name: {definition()['metadata']['name']}\n"
+    text = definition_text().replace("{{", '{{ "{{" }}')
+    return text.replace(name, name + _CHART_METADATA, 1)
+
+
 def main(arguments: list[str]) -> int:
-    """Write both files; the exit code."""
-    if len(arguments) != 2:
-        print("usage: python -m trainingjob_cli.generate DEFINITION.yaml REFERENCE.md", file=sys.stderr)
+    """Write the files; the exit code."""
+    if len(arguments) not in (2, 3):
+        print("usage: python -m trainingjob_cli.generate DEFINITION.yaml REFERENCE.md [CHART_TEMPLATE.yaml]", file=sys.stderr)
         return 2
-    for path, text in zip(arguments, (definition_text(), reference()), strict=True):
+    for path, text in zip(arguments, (definition_text(), reference(), chart_text()), strict=False):
         Path(path).write_text(text, encoding="utf-8")
     return 0
 

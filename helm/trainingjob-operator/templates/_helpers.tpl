@@ -1,0 +1,73 @@
+{{/* The common start of all names: the release's, with the chart's unless that is in it; a DNS label. */}}
+{{- define "trainingjob-operator.fullname" -}}
+{{- $both := printf "%s-%s" .Release.Name .Chart.Name -}}
+{{- $name := ternary .Release.Name $both (contains .Chart.Name .Release.Name) -}}
+{{- $label := .Values.fullnameOverride | default $name | replace "." "-" | trunc 63 | trimSuffix "-" -}}
+{{- if regexMatch "^[0-9]" $label -}}
+{{- fail (printf "a Service's name may not begin with a digit: name the release otherwise than %s, or set fullnameOverride" .Release.Name) -}}
+{{- end -}}
+{{- $label -}}
+{{- end }}
+
+{{/* The name with a suffix, (list . "metrics"): still a DNS label, and still with the whole name of the release in it. */}}
+{{- define "trainingjob-operator.suffixed" -}}
+{{- $room := sub 62 (len (last .)) | int -}}
+{{- printf "%s-%s" (include "trainingjob-operator.fullname" (first .) | trunc $room | trimSuffix "-") (last .) -}}
+{{- end }}
+
+{{- define "trainingjob-operator.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "trainingjob-operator.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end }}
+
+{{/* What a Deployment selects by, for ever. */}}
+{{- define "trainingjob-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- define "trainingjob-operator.labels" -}}
+{{ include "trainingjob-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: trainingjob
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* The pod's labels: the chart's own win over the user's, and what the jobs' network policies ask for must be among them. */}}
+{{- define "trainingjob-operator.podLabels" -}}
+{{- $labels := merge (include "trainingjob-operator.selectorLabels" . | fromYaml) .Values.podLabels -}}
+{{- range $name, $value := .Values.config.operatorPodLabels -}}
+{{- if ne $value (get $labels $name | toString) -}}
+{{- fail (printf "config.operatorPodLabels: %s=%s is not a label of the operator's pod; add it to podLabels, or jobs cannot be reached" $name $value) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $labels -}}
+{{- end }}
+
+{{/* An image as repository@digest or repository:tag, of (list . .Values.image). */}}
+{{- define "trainingjob-operator.image" -}}
+{{- $image := last . -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default (first .).Chart.AppVersion) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The operator's configuration, as JSON. */}}
+{{- define "trainingjob-operator.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if not $config.interface -}}
+{{- $config = omit $config "interface" -}}
+{{- end -}}
+{{- range $field := list "rendezvousRequests" "rendezvousLimits" -}}
+{{- $quantities := dict -}}
+{{- range $resource, $quantity := get $config $field -}}
+{{- $_ := set $quantities $resource (toString $quantity) -}}
+{{- end -}}
+{{- $_ := set $config $field $quantities -}}
+{{- end -}}
+{{- $_ := set $config "defaultImage" (include "trainingjob-operator.image" (list . .Values.trainerImage)) -}}
+{{- $_ := set $config "rendezvousImage" (include "trainingjob-operator.image" (list . .Values.image)) -}}
+{{- toPrettyJson $config -}}
+{{- end }}
