@@ -95,7 +95,14 @@ def test_a_quantity_becomes_int_or_string():
     schema = converted(Quantity)
 
     assert schema["x-kubernetes-int-or-string"] is True
+    assert schema["minimum"] == 0, "the pattern is for texts only"
     assert "type" not in schema
+
+
+def test_a_descriptions_lines_are_one_since_kubectl_breaks_them_again():
+    described = converted(Annotated[int, Field(description="Training waits\nin memory.\n    Default: 3.")])
+
+    assert described["description"] == "Training waits in memory. Default: 3."
 
 
 def test_titles_are_dropped():

@@ -52,6 +52,8 @@ def _convert(schema: Schema, definitions: Schema, defaults: bool) -> Schema:
     if not any(key in merged for key in ("type", "enum", "const", "x-kubernetes-int-or-string")):
         return _described(merged, {"x-kubernetes-preserve-unknown-fields": True})
     result: Schema = {key: merged[key] for key in _COPIED if key in merged}
+    if "description" in result:
+        result["description"] = " ".join(result["description"].split())  # kubectl breaks lines where it likes, and keeps ours
     result |= {key: value for key, value in merged.items() if key.startswith("x-kubernetes-")}
     if result.get("default", ...) is None or not defaults:
         result.pop("default", None)

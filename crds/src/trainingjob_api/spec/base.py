@@ -59,7 +59,7 @@ def _quantity(value: Any) -> int | str:
 Quantity = Annotated[
     int | str,
     PlainValidator(_quantity),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": MAX_QUANTITY}),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": MAX_QUANTITY, "minimum": 0}),
 ]
 """An amount of a resource: a whole number, or a text such as 500m or 4Gi."""
 
