@@ -26,6 +26,7 @@ def main() -> int:
     """The process; returns its exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    os.environ.setdefault("USER", "trainingjob-operator")  # kopf asks for it, and a container's user has no name
     try:
         logging.getLogger().setLevel(read(os.environ).log_level)
         # What has been imported stays for ever: looking through it for garbage costs more than all the work.

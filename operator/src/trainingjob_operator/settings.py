@@ -34,6 +34,8 @@ class Settings(BaseModel):
     """A suspended job gives its pods back after so long even without a last checkpoint."""
     progress_seconds: float = 10.0
     """The status' figures (step, loss, goodput …) are written at most this often, unless something else changed."""
+    resync_seconds: float = 300.0
+    """How often the jobs known are compared with those that there are, in case a deletion was missed."""
     finish_seconds: float = 60.0
     """How long the workers of a finished job have to leave by themselves."""
     termination_grace_seconds: int = 60

@@ -152,6 +152,9 @@ def _evaluate_if_due(run: Run) -> None:
     metrics = session.strategy.evaluate(session.splits.validation)
     state.metrics = _finite(metrics)
     state.evaluated_step = state.step
+    if run.rank == 0:
+        measured = ", ".join(f"{name} {value:.4g}" for name, value in sorted(state.metrics.items()))
+        log.info("step %d: on the validation data %s", state.step, measured)
     _observe(session, metrics)
     # Who has evaluated and who has not must not pass for equal: they differ in what they do next.
     state.extend_digest("evaluation", *(metrics[name] for name in sorted(metrics)))

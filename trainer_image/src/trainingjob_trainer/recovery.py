@@ -121,7 +121,7 @@ class Member:
         run.phase(Phase.RESTORING)
         self._agree_on_state(generation, rank)
         self._session.strategy.start(rank, len(generation.seats), self._session.lanes())
-        self._reporter.regrouped()
+        self._reporter.regrouped(rank)
         if generation.purpose == "Save":
             snapshot(run)  # the agent and the rendezvous see to the rest
         else:

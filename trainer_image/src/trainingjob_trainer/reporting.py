@@ -1,7 +1,11 @@
-"""What this process tells about itself: its phase and state, and its pace about once a second. Effects: the channel, the stamp page."""
+"""What this process tells about itself: its phase and state, its pace about once a second, and a line in its log now and then.
+
+Effects: the channel, the stamp page, the log.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +16,9 @@ from trainingjob_api.contract.messages import GenerationId, Phase, State
 from trainingjob_trainer.channel import Channel
 
 PACE_SECONDS = 1.0
+LOG_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -33,6 +40,8 @@ class Reporter:
         self._rate = 0.0
         self._loss: float | None = None
         self._since = clock()
+        self._leads = False
+        self._logged = -LOG_SECONDS
 
     def standing(self, phase: Phase, generation: GenerationId | None = None, state: State | None = None) -> None:
         """Tell where this process stands, if that has changed."""
@@ -74,7 +83,12 @@ class Reporter:
             )
         )
         self._samples, self._since = 0, now
+        if self._leads and (now - self._logged >= LOG_SECONDS or step == self._total):
+            self._logged = now
+            told = "not finite" if self._loss is None else f"{self._loss:.4g}"
+            log.info("step %d of %d: loss %s, %.0f samples/s", step, self._total, told, self._rate)
 
-    def regrouped(self) -> None:
-        """A generation begins: the time before it does not count for the pace."""
+    def regrouped(self, rank: int) -> None:
+        """A generation begins: the time before it does not count for the pace. Rank 0 logs for all."""
         self._samples, self._since = 0, self._clock()
+        self._leads = rank == 0

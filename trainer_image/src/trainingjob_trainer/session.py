@@ -7,6 +7,7 @@ construction makes torch import its compiler.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,10 +143,14 @@ def _build_state(task: Task, training: Training, device: torch.device) -> Traini
 
 
 def _device(spec: JobSpec, environment: ProcessEnvironment) -> torch.device:
-    if spec.workers.gpus == 0:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # as CUDA has it: set, and to none
+    if spec.workers.gpus == 0 or hidden:
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise UserMistake("spec.workers.gpus: GPUs are asked for, but torch finds none; use an image with CUDA, or set gpus: 0")
+        raise UserMistake(
+            "spec.workers.gpus: GPUs are asked for, but torch finds none; use an image with CUDA, or set gpus: 0"
+            " (or, to have them and not to use them, CUDA_VISIBLE_DEVICES to nothing)"
+        )
     device = torch.device("cuda", environment.process % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device

@@ -32,8 +32,6 @@ from trainingjob_operator.state import JobKey
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 300.0
-"""How often the list of jobs is compared with what is known: kopf never tells of a deletion that it has missed."""
 LAG_SECONDS = 0.5
 DEAF_SECONDS = 120.0
 """A watch that was not heard for so long is deaf."""
@@ -110,13 +108,13 @@ class Program:
         )
 
     async def _sweep(self) -> None:
-        """Compare the known jobs with those that there are: once everything is there to begin, and then from time to time."""
+        """Compare the known jobs with those that there are, now and then: kopf never tells of a deletion that it has missed."""
         await synced(self._cluster.children)
         while True:
             try:
                 await self._compare()
                 self._swept.set()
-                await asyncio.sleep(SWEEP_SECONDS)
+                await asyncio.sleep(self._config.settings.resync_seconds)
             except Unreachable as error:
                 logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
                 await asyncio.sleep(1.0)

@@ -6,6 +6,7 @@ What changes what is wanted is written at once. Figures (step, loss, goodput …
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -119,7 +120,7 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
     if report is None:
         return fields
     if report.step is not None:
-        fields |= {"step": report.step, "loss": report.loss, "samples_per_second": report.samples_per_second}
+        fields |= {"step": report.step, "loss": _shown(report.loss), "samples_per_second": _shown(report.samples_per_second)}
     if report.log is not None:
         log = report.log
         fields |= {"checkpoint": log.checkpoint, "checkpoints": log.checkpoints, "quarantined": log.quarantined}
@@ -174,6 +175,11 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
     if waits is not None:
         return waits[1]
     return report.reason if report is not None else ""
+
+
+def _shown(value: float | None) -> float | None:
+    """Four digits, which is what a column has room for."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
 def _display(seen: Observed, report: Report | None, workers: int) -> dict[str, Any]:
