@@ -13,17 +13,17 @@ ifneq ($(WHEELS),)
 export UV_FIND_LINKS := $(abspath $(WHEELS))
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: help setup lock demo test tools unit simulation e2e lint format verify generate clean
+.PHONY: help setup lock demo test tools cluster unit simulation chart integration e2e lint format verify generate clean
 
 help: ## Show the targets
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMP) ## Install everything into .venv
 $(STAMP): pyproject.toml constraints.txt crds/pyproject.toml operator/pyproject.toml trainer_image/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || $(INSTALL_VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.10'
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e 'crds[storage]' -e operator -e trainer_image --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e 'crds[storage]' -e 'operator[cli]' -e trainer_image --group dev
 	@touch $@
 # Debian keeps venv in a package of its own; root may simply have it.
 INSTALL_VENV = { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -yq --no-install-recommends python3-venv && $(PYTHON) -m venv --clear $(VENV); }
@@ -35,17 +35,24 @@ demo: setup ## Train a model on this machine; DEMO="..." are options of `trainin
 	@trainingjob run examples/digits.yaml $(DEMO)
 
 test: lint verify tools ## Everything that must hold: style, types, generated files, and all tests
-	pytest
+	@mkdir -p build; { $(MAKE) --no-print-directory cluster >build/cluster.log 2>&1 </dev/null & }; pytest
 unit: setup ## Rules and parts, in seconds
 	pytest tests/unit
 simulation: setup ## The invariants over made-up histories of faults
 	pytest tests/simulation
-e2e: setup tools ## The real command, with real processes, storage and kills
+chart: setup ## The charts
+	pytest tests/chart
+integration: setup ## The operator, the definition and the charts on a real API server
+	pytest tests/integration
+e2e: setup tools ## The real command and a real cluster, with real processes, storage and kills
 	pytest tests/e2e
 
 tools: ## What the tests need beside Python: an S3 server and a data set, once, into a cache
 	@tests/tools/versitygw.sh
 	@tests/tools/fashion_mnist.sh
+include tests/cluster/cluster.mk tests/cluster/images/images.mk
+cluster: setup ## What the tests on a cluster need: its programs, two nodes, the images in them
+	@$(CLUSTER) preflight && $(MAKE) --no-print-directory cluster-tools cluster-up images
 
 lint: setup ## Style, types and the architecture's sentences
 	ruff check .
@@ -56,8 +63,8 @@ format: setup ## Put the code into its standard form
 	ruff check --fix .
 	ruff format .
 generate: setup ## Rewrite every generated file
-	python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md
+	python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml
 verify: generate ## Are the generated files current?
-	git diff --exit-code -- crds/trainingjob.yaml docs/api.md
+	git diff --exit-code -- crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml
 clean: ## Remove what was installed and built here
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
