@@ -7,8 +7,9 @@ and the next one looks anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from trainingjob_operator.children import names
 from trainingjob_operator.children.service import address
@@ -22,6 +23,8 @@ from trainingjob_operator.identity import derive
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Deletion, JobKey, Manifest, Observed, Plan, Role
 from trainingjob_operator.streams.link import Link
+
+T = TypeVar("T")
 
 _CALLS = 32
 """Writes under way at a time."""
@@ -80,16 +83,17 @@ class KubernetesCluster:
         """
         if plan.status != seen.job.status:
             await self._write_status(key, seen, plan)
-        await self._create(key, plan.create)
-        await asyncio.gather(*(self._delete(key, seen, deletion) for deletion in plan.delete))
-        await self._tell(key, seen, plan)
+        if not _is_first_half(plan):
+            await self._create(key, plan.create)
+            await _all(self._delete(key, seen, deletion) for deletion in plan.delete)
+            await self._tell(key, seen, plan)
         if plan.events:
             await self._events.post(seen.job, plan.events, datetime.now(UTC))
 
     async def refresh(self, key: JobKey) -> None:
         """Read the job again."""
         try:
-            self.jobs.put(await self._api.call("GET", TRAINING_JOBS.path(key.namespace, key.name)))
+            self.jobs.renew(await self._api.call("GET", TRAINING_JOBS.path(key.namespace, key.name)))
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -105,11 +109,14 @@ class KubernetesCluster:
         return len(self._links), sum(link.standing for _, link in self._links.values())
 
     async def _write_status(self, key: JobKey, seen: Observed, plan: Plan) -> None:
-        changes = merge_patch(seen.job.status.to_object(), plan.status.to_object())
+        known = self.jobs.get(key)
+        written = known.written if known is not None else frozenset()
+        before = {field: value for field, value in seen.job.status.to_object().items() if field in written}
+        changes = merge_patch(before, plan.status.to_object())
         patch = {"metadata": {"resourceVersion": seen.job.metadata.resource_version}, "status": changes}
         path = TRAINING_JOBS.path(key.namespace, key.name, "status")
         try:
-            self.jobs.put(await self._api.call("PATCH", path, body=patch, content_type=MERGE_PATCH))
+            self.jobs.renew(await self._api.call("PATCH", path, body=patch, content_type=MERGE_PATCH))
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -124,12 +131,11 @@ class KubernetesCluster:
         for manifest in first:
             refusals.append(await self._take(key, manifest))
         if not any(refusals):
-            rest = (manifest for manifest in manifests if _is_worker(manifest))
-            refusals += await asyncio.gather(*(self._take(key, manifest) for manifest in rest))
+            refusals += await _all(self._take(key, manifest) for manifest in manifests if _is_worker(manifest))
         refused = next((refusal for refusal in refusals if refusal), "")
         if refused:
             self._refused[key] = refused
-        elif manifests:
+        else:
             self._refused.pop(key, None)
         if self._refused.get(key, "") != before:
             self._wake(key)  # to have it told
@@ -159,8 +165,6 @@ class KubernetesCluster:
 
     async def _tell(self, key: JobKey, seen: Observed, plan: Plan) -> None:
         """Keep one stream to the present epoch's rendezvous while there is something to tell it."""
-        if plan.intent is None and plan.requeue_after == 0.0:
-            return  # the pass only changed what is wanted; the next one, now, tells it
         if plan.intent is None or seen.rendezvous_address is None:
             await self._unlink(key)
             return
@@ -186,6 +190,24 @@ class KubernetesCluster:
         self._refused.pop(key, None)
         self.children.forget(key)
         await self._unlink(key)
+
+
+def _is_first_half(plan: Plan) -> bool:
+    """The pass only changes what is wanted; the next one, now, does it."""
+    return plan.intent is None and plan.requeue_after == 0.0
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once, each to its end: none is left under way when the pass ends early.
+
+    Raises:
+        The first error.
+    """
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in found:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in found if not isinstance(answer, BaseException)]
 
 
 def _is_worker(manifest: Manifest) -> bool:

@@ -30,6 +30,8 @@ class KnownJob:
 
     job: TrainingJob
     version: int
+    written: frozenset[str] = frozenset()
+    """The fields that its status has; of the others the model knows a default, and nobody else does."""
     problem: str = ""
     """Why its manifest cannot be read."""
 
@@ -41,15 +43,16 @@ class KnownJob:
 
 def read(manifest: Manifest) -> KnownJob:
     """The job; one whose spec is not valid has `problem`, and a stand-in for the spec."""
+    written = frozenset(manifest.get("status") or ())
     try:
-        return KnownJob(TrainingJob.from_object(manifest), version_of(manifest))
+        return KnownJob(TrainingJob.from_object(manifest), version_of(manifest), written)
     except ValidationError as error:
         problem = "; ".join(explain(error, TrainingJob))[:MAX_PROBLEM]
     # What can be wrong with the metadata is its name; it is told of all the same.
     named = Metadata.model_validate({**manifest["metadata"], "name": "unreadable"})
     metadata = named.model_copy(update={"name": manifest["metadata"]["name"]})
     status = Status.model_validate(manifest.get("status") or {})
-    return KnownJob(TrainingJob.model_construct(metadata=metadata, spec=_STAND_IN, status=status), version_of(manifest), problem)
+    return KnownJob(TrainingJob.model_construct(metadata=metadata, spec=_STAND_IN, status=status), version_of(manifest), written, problem)
 
 
 class Jobs:
@@ -76,6 +79,11 @@ class Jobs:
             return
         self._known[key] = read(manifest)
         self._changed(key)
+
+    def renew(self, manifest: Manifest) -> None:
+        """As `put`, for the answer to a call, which may come late: of a job that has gone meanwhile it tells nothing."""
+        if JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) in self._known:
+            self.put(manifest)
 
     def drop(self, key: JobKey, uid: str | None = None) -> None:
         """The job is gone, if it is still the one with this uid."""

@@ -1,0 +1,47 @@
+"""What all the tests before this one have asked of the API server, by its audit log. Runs last: its name sorts after the others'."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster.kube import Kube
+from e2e.cluster.release import DEPLOYMENT, NAMESPACE
+
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:{DEPLOYMENT}"
+
+
+def requests(log: Path) -> list[dict[str, Any]]:
+    """Every finished request."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+
+
+def test_job_pods_never_talk_to_the_api_server(own_cluster: Kube, installed: Kube) -> None:
+    assert own_cluster.audit_log is not None
+    seen = requests(own_cluster.audit_log)
+    assert any(line["user"]["username"] == OPERATOR and line["verb"] == "create" for line in seen), "the log is of these tests"
+    used = {line["user"]["username"] for line in seen}
+    assert {name for name in used if name.startswith("system:serviceaccount:team-")} == set()
+    anonymous = [line for line in seen if line["user"]["username"] == "system:anonymous" and "/healthz" not in line["requestURI"]]
+    assert [line["requestURI"] for line in anonymous if not line["requestURI"].startswith(("/livez", "/readyz"))] == []
+
+
+def test_the_operator_only_creates_secrets_of_other_namespaces(own_cluster: Kube, installed: Kube) -> None:
+    assert own_cluster.audit_log is not None
+    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    secrets = [line for line in mine if line["objectRef"].get("resource") == "secrets"]
+    elsewhere = {line["verb"] for line in secrets if line["objectRef"].get("namespace") != NAMESPACE}
+    assert elsewhere == {"create"}
+    assert {line["verb"] for line in secrets if line["objectRef"].get("namespace") == NAMESPACE} <= {"get", "create"}
+
+
+def test_the_operator_was_refused_nothing(own_cluster: Kube, installed: Kube) -> None:
+    assert own_cluster.audit_log is not None
+    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    refused = {
+        (line["verb"], line["objectRef"].get("resource"))
+        for line in mine
+        if line.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"
+    }
+    assert refused == set()
