@@ -26,7 +26,7 @@ def whole(own_cluster: Kube) -> Iterator[Kube]:
 
 @pytest.mark.timeout(400)
 def test_a_lost_nodes_workers_are_replaced_elsewhere(whole: Kube, make: Make, long: dict[str, Any], undisturbed: str) -> None:
-    job = make("loses-node", **long)
+    job = make("loses-node", workers__template__terminationGracePeriodSeconds=5, **long)
     job.apply()
     job.commits(100)
     there = [name for name, pod in job.pods().items() if pod["spec"]["nodeName"] == LOST]
