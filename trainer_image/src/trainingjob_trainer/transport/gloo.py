@@ -177,8 +177,12 @@ class GlooTransport:
             except RuntimeError:
                 if interrupted and not work.is_completed():
                     _kept.append(work)
-                if interrupted or work.is_completed():
+                if interrupted:
                     raise
+                if work.is_completed():
+                    # It ended while the time-out was on its way here: what it says now is its verdict.
+                    work.wait(ASK_AGAIN)
+                    return
             else:
                 return
 
