@@ -54,6 +54,8 @@ def _bound(key: str, limit: int) -> Any:
 
 Word = Annotated[str, _cut(64), _bound("maxLength", 64)]
 Line = Annotated[str, _cut(200), _bound("maxLength", 200)]
+Message = Annotated[str, _cut(370), _bound("maxLength", 370)]
+"""Room for what is wrong, and for the fix."""
 MetricName = Annotated[str, _cut(40)]
 Measure = Annotated[float | None, BeforeValidator(_finite), Field(json_schema_extra={"nullable": True})]
 """A number, or null where it is unknown or not finite."""
@@ -75,7 +77,7 @@ class Condition(StatusModel):
     """True, False or Unknown."""
     reason: Word = ""
     """Why, in one word."""
-    message: Line = ""
+    message: Message = ""
     """Why, for a person."""
     last_transition_time: datetime | None = None
     """When status last changed."""
@@ -214,7 +216,7 @@ class Status(StatusModel):
 
     phase: Word = ""
     """For display: Pending, Running, Suspended, Complete, Failed and so on. Programs read the conditions."""
-    message: Line = ""
+    message: Message = ""
     """What the job does or waits for, for a person."""
     conditions: Annotated[
         tuple[Condition, ...],

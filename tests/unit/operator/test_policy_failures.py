@@ -151,3 +151,14 @@ def test_a_poisonous_step_fails_the_job_after_a_save() -> None:
     last = decide(seen_with(status=make_status(stop=stop, checkpoint=200, reported_failures=3), report=stopped), SETTINGS, {}, NOW)
     assert last.outcome is not None
     assert (last.course, last.outcome.complete, last.outcome.reason) == (Course.ENDED, False, Reason.POISONOUS_STEP)
+
+
+def test_a_failure_that_the_next_rendezvous_tells_of_again_is_not_counted_again() -> None:
+    old = make_failure("Signal", worker=1, step=30, generation=GenerationId(1, 1, 4), message="SIGKILL")
+    first = tally(seen_with(report=make_report(failures=(old,), failure_count=1)), ())
+    status = make_status(rendezvous={"epoch": 2, "seen": True}, checkpoint=200, failures=1, last_failures=first.records)
+    again = tally(seen_with(status, make_report(epoch=2, failures=(old,), failure_count=1)), ())
+
+    assert (first.failures, first.restarts) == (1, 1)
+    assert (again.failures, again.restarts, again.records) == (1, 0, ())
+    assert again.reported == 1

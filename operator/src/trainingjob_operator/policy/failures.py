@@ -21,7 +21,7 @@ from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import NODE_LOST, Observed, Pod
 
 FREE_REASONS = frozenset(
-    {"Evicted", "Preempting", "Preempted", NODE_LOST, "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager"}
+    {"Evicted", "Preempting", "Preempted", NODE_LOST, "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager", "DeletionByPodGC"}
 )
 """Words of Kubernetes for the end of a pod that is not the job's doing."""
 FREE_CAUSES = frozenset({FailureCause.LOST.value, FailureCause.SILENT.value})
@@ -102,7 +102,8 @@ def judge_loss(seen: Observed, loss: Loss) -> Verdict:
     pod = loss.pod
     step = pod.termination.step if pod is not None and pod.termination is not None else None
     code = _code(pod) if pod is not None and not loss.silent else None
-    cause = "Gone" if pod is None else "Silent" if loss.silent else pod.reason or f"Exit{code}"
+    ending = "Deleted" if code is None else f"Exit{code}"
+    cause = "Gone" if pod is None else "Silent" if loss.silent else pod.reason or ending
     record = FailureRecord(worker=loss.index, cause=cause, message=loss.why, step=step)
     if pod is None or loss.silent or pod.deleting or pod.reason in FREE_REASONS:
         return Verdict(Action.IGNORE, record)
@@ -138,7 +139,16 @@ def _new_reports(seen: Observed) -> tuple[Failure, ...]:
     if report is None:
         return ()
     count = max(0, report.failure_count - seen.job.status.reported_failures)
-    return report.failures[-count:] if count else ()
+    newest = report.failures[-count:] if count else ()
+    return tuple(failure for failure in newest if not _was_told(seen, failure))
+
+
+def _was_told(seen: Observed, failure: Failure) -> bool:
+    """An earlier rendezvous has told of it: agents tell every rendezvous of the last death of each of their processes."""
+    if failure.generation is None or failure.generation.epoch >= seen.job.status.rendezvous.epoch:
+        return False
+    known = {(record.worker, record.cause, record.step) for record in seen.job.status.last_failures}
+    return (failure.member.worker, failure.cause, failure.step) in known
 
 
 def _kept(seen: Observed) -> int:
