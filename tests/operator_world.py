@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from operator_builders import ADDRESS, CREATED, SETTINGS, make_spec
+from operator_nodes import Nodes, ended
 from trainingjob_api.contract.intent import Intent, MemberView, Report
 from trainingjob_api.contract.messages import Failure, FailureCause, GenerationId, LogPosition, MemberId
 from trainingjob_api.contract.runtime import Termination
@@ -71,6 +72,7 @@ class World:
         self.report: Report | None = None
         self.reporting = False
         self.noted: set[str] = set()
+        self.nodes = Nodes()
 
     # --- what the operator does -----------------------------------------------------------
 
@@ -79,15 +81,15 @@ class World:
         return TrainingJob.model_validate({"metadata": metadata, "spec": self.spec, "status": self.status.to_object()})
 
     def observe(self) -> Observed:
-        report = self.report if self.report is not None and self.report.epoch == self.status.rendezvous.epoch else None
+        report = self._current_report()
         silent = {
             index: (self.now - since).total_seconds()
             for (index, incarnation), since in self.silent.items()
-            if self._worker(index, incarnation) is not None
+            if self._is_newest(index, incarnation)
         }
         return Observed(
             job=self.job(),
-            pods=tuple(self.pods.values()),
+            pods=tuple(self.nodes.seen(pod, self.now) for pod in self.pods.values()),
             objects=frozenset(self.objects),
             rendezvous_address=ADDRESS if any(kind == "Service" for kind, _ in self.objects) else None,
             report=report,
@@ -138,7 +140,7 @@ class World:
                 continue
             pod = self._worker(worker.index, incarnation)
             silence = self.silent.get((worker.index, incarnation))
-            evidence = pod is None or pod.over() or pod.deleting
+            evidence = pod is None or pod.over() or pod.deleting or self._is_lost(pod)
             assert evidence or (silence is not None and (self.now - silence).total_seconds() >= 30), f"worker {worker.index} was healthy"
 
     @staticmethod
@@ -163,10 +165,13 @@ class World:
     def _delete(self, deletion: Any) -> None:
         if deletion.kind == "Pod" and deletion.name in self.pods:
             pod = self.pods[deletion.name]
-            if pod.over() or pod.phase is PodPhase.PENDING:
+            if deletion.grace_seconds == 0:
+                self.nodes.check_forced(pod, self.now, self._current_report(), self.holders, at_rest=self._at_rest(self.status))
+                self._remove(pod)
+            elif pod.over() or (pod.phase is PodPhase.PENDING and not self.nodes.holds(pod, self.now)):
                 self._remove(pod)
             else:
-                self.pods[deletion.name] = replace(pod, deleting=True)
+                self._mark(pod)
 
     def _intent(self, intent: Intent) -> None:
         assert intent.epoch == self.status.rendezvous.epoch
@@ -180,11 +185,11 @@ class World:
 
     def start_pods(self) -> None:
         for name, pod in self.pods.items():
-            if pod.phase is PodPhase.PENDING and not pod.deleting:
+            if pod.phase is PodPhase.PENDING and not pod.deleting and name not in self.nodes.lost:
                 self.pods[name] = replace(pod, phase=PodPhase.RUNNING)
 
     def end_deleting(self) -> None:
-        for pod in [pod for pod in self.pods.values() if pod.deleting]:
+        for pod in ended(self.pods, self.nodes):
             self._remove(pod)
 
     def train(self) -> None:
@@ -237,6 +242,8 @@ class World:
 
     def _exit(self, *, done: bool) -> None:
         for pod in list(self.pods.values()):
+            if pod.name in self.nodes.lost:
+                continue  # nobody can say that it has left
             if pod.role is Role.WORKER and pod.phase is PodPhase.RUNNING and not pod.deleting:
                 self.pods[pod.name] = replace(pod, phase=PodPhase.SUCCEEDED, exit_code=0, termination=Termination(code=0, done=done))
         self.holders, self.running = set(), False
@@ -270,7 +277,7 @@ class World:
 
     def fail(self, name: str, code: int) -> None:
         pod = self.pods.get(name)
-        if pod is not None and not pod.over():
+        if pod is not None and not pod.over() and name not in self.nodes.lost:
             self.pods[name] = replace(pod, phase=PodPhase.FAILED if code else PodPhase.SUCCEEDED, exit_code=code)
             self._forget(pod)
 
@@ -280,7 +287,22 @@ class World:
 
     def evict(self, name: str) -> None:
         if name in self.pods and not self.pods[name].over():
-            self.pods[name] = replace(self.pods[name], deleting=True)
+            self._mark(self.pods[name])
+
+    def lose_node(self, name: str, *, heard: bool) -> None:
+        """The control plane does not hear the pod's node any more; `heard`: the job's other pods do."""
+        pod = self.pods.get(name)
+        if pod is None or pod.over():
+            return
+        self.nodes.lose(pod, heard=heard)
+        if not heard:
+            self.silence(name)
+        if pod.deleting:
+            self.nodes.holds(pod, self.now)
+
+    def find_node(self, name: str) -> None:
+        """It is back."""
+        self.nodes.come_back(name)
 
     def silence(self, name: str) -> None:
         pod = self.pods.get(name)
@@ -310,17 +332,32 @@ class World:
         found = (pod for pod in self.pods.values() if (pod.role, pod.index, pod.incarnation) == (Role.WORKER, index, incarnation))
         return next(found, None)
 
+    def _is_newest(self, index: int, incarnation: int) -> bool:
+        numbers = [pod.incarnation for pod in self.pods.values() if pod.role is Role.WORKER and pod.index == index]
+        return max(numbers, default=None) == incarnation
+
     def _members(self) -> list[tuple[int, int]]:
         alive = (pod for pod in self.pods.values() if pod.role is Role.WORKER and pod.phase is PodPhase.RUNNING and not pod.deleting)
         return [(pod.index, pod.incarnation) for pod in alive]
 
     def _intent_in_force(self) -> Intent | None:
         alive = (pod for pod in self.pods.values() if pod.role is Role.RENDEZVOUS and pod.phase is PodPhase.RUNNING and not pod.deleting)
-        epochs = [pod.incarnation for pod in alive if pod.incarnation in self.intents]
+        epochs = [pod.incarnation for pod in alive if pod.incarnation in self.intents and pod.name not in self.nodes.cut]
         return self.intents[max(epochs)] if epochs else None
+
+    def _current_report(self) -> Report | None:
+        return self.report if self.report is not None and self.report.epoch == self.status.rendezvous.epoch else None
+
+    def _is_lost(self, pod: Pod) -> bool:
+        return self.nodes.is_evidence(pod, self._current_report(), reporting=self.reporting)
+
+    def _mark(self, pod: Pod) -> None:
+        self.nodes.holds(pod, self.now)
+        self.pods[pod.name] = replace(pod, deleting=True)
 
     def _remove(self, pod: Pod) -> None:
         del self.pods[pod.name]
+        self.nodes.come_back(pod.name)
         self._forget(pod)
 
     def _forget(self, pod: Pod) -> None:

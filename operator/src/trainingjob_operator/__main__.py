@@ -12,14 +12,17 @@ import os
 import sys
 
 from trainingjob_api.contract.runtime import ExitCode
-from trainingjob_operator.daemon.config import read
-from trainingjob_operator.daemon.program import serve
+from trainingjob_operator.daemon.config import Config, read
+from trainingjob_operator.daemon.program import end_on_signals, serve
+from trainingjob_operator.settings import Misconfigured
 
 logger = logging.getLogger("trainingjob_operator")
 
 
-async def _run() -> None:
-    await serve(read(os.environ), os.environ, asyncio.Event())
+async def _run(config: Config) -> None:
+    stop = asyncio.Event()
+    end_on_signals(stop)
+    await serve(config, os.environ, stop)
 
 
 def main() -> int:
@@ -28,13 +31,14 @@ def main() -> int:
     logging.getLogger("kopf").setLevel(logging.WARNING)
     os.environ.setdefault("USER", "trainingjob-operator")  # kopf asks for it, and a container's user has no name
     try:
-        logging.getLogger().setLevel(read(os.environ).log_level)
+        config = read(os.environ)
+        logging.getLogger().setLevel(config.log_level)
         # What has been imported stays for ever: looking through it for garbage costs more than all the work.
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
-        asyncio.run(_run())
-    except ValueError as error:
+        asyncio.run(_run(config))
+    except Misconfigured as error:
         logger.error("%s", error)
         return ExitCode.USER_ERROR
     except Exception:

@@ -35,11 +35,16 @@ class WorkQueue(Generic[Key]):
         *,
         concurrency: int = 16,
         expected: tuple[type[Exception], ...] = (),
+        asks: Callable[[Exception], float] = lambda error: 0.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Errors that are `expected` now and then are logged in one line, without a traceback."""
+        """Errors that are `expected` now and then are logged in one line, without a traceback.
+
+        `asks` says for how many seconds at least such an error asks not to be asked again.
+        """
         self._handle = handle
         self._expected = expected
+        self._asks = asks
         self._slots = asyncio.Semaphore(concurrency)
         self._jitter = jitter
         self._waiting: set[Key] = set()
@@ -111,7 +116,7 @@ class WorkQueue(Generic[Key]):
         try:
             after = await self._handle(key)
         except self._expected as error:
-            after = self._failed(key)
+            after = max(self._failed(key), self._asks(error))
             logger.warning("%s: the pass ended early, again in %.1f s: %s", key, after, error or type(error).__name__)
         except Exception:  # the outermost loop: one job's trouble must not stop the others
             after = self._failed(key)

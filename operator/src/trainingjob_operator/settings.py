@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretBytes
 from pydantic.alias_generators import to_camel
 
 
+class Misconfigured(ValueError):
+    """What the operator was told cannot work; the message names what, and the fix."""
+
+
 class Settings(BaseModel):
     """What the operator is told by whoever starts it; the same for all its jobs."""
 

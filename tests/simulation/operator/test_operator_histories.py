@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from operator_builders import SETTINGS
 from operator_world import World
@@ -26,6 +26,10 @@ class OperatorHistories(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.requests = 0
+
+    @initialize(volumes=st.booleans())
+    def begin(self, volumes: bool) -> None:
+        self.world.nodes.volumes = volumes
 
     @rule(killed_after=st.none() | st.integers(0, 8))
     def operate(self, killed_after: int | None) -> None:
@@ -71,6 +75,16 @@ class OperatorHistories(RuleBasedStateMachine):
         arguments: tuple[Any, ...] = (name, code) if fault == "fail" else (name,)
         getattr(self.world, fault)(*arguments)
 
+    @precondition(lambda self: self.world.pods)
+    @rule(data=st.data(), heard=st.booleans())
+    def lose_node(self, data: st.DataObject, heard: bool) -> None:
+        self.world.lose_node(data.draw(st.sampled_from(sorted(self.world.pods))), heard=heard)
+
+    @precondition(lambda self: self.world.nodes.lost)
+    @rule(data=st.data())
+    def find_node(self, data: st.DataObject) -> None:
+        self.world.find_node(data.draw(st.sampled_from(sorted(self.world.nodes.lost))))
+
     @rule()
     def lose_stream(self) -> None:
         self.world.reporting = False
@@ -109,6 +123,7 @@ class OperatorHistories(RuleBasedStateMachine):
     def teardown(self) -> None:
         world = self.world
         world.speak()
+        self._find_nodes_with_claims()
         world.edit(suspend=False)
         for _ in range(120):
             world.end_deleting()
@@ -116,11 +131,19 @@ class OperatorHistories(RuleBasedStateMachine):
             world.train()
             world.deliver()
             world.pass_time(1.0)
+            over = world.status.phase in TERMINAL
             world.operate()
-            if world.status.phase in TERMINAL:
+            if over and world.status.phase in TERMINAL:  # not for a moment, before a rollback that was asked for
                 break
         assert world.status.phase in TERMINAL, world.status
         self._settles()
+
+    def _find_nodes_with_claims(self) -> None:
+        """Some nodes never come back; a pod that holds a claim on one of them waits for somebody to say that it is gone."""
+        world = self.world
+        rendezvous = [pod.name for pod in world.pods.values() if pod.role is Role.RENDEZVOUS]
+        for name in [*world.nodes.lost] if world.nodes.volumes else rendezvous:
+            world.find_node(name)
 
     def _settles(self) -> None:
         world = self.world

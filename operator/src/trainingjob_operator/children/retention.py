@@ -1,7 +1,7 @@
 """What of a finished job goes, and when? Pure.
 
 Workers get some time to leave by themselves; the rendezvous stays until they have. Then `podRetention` and
-`ttlSecondsAfterFinished` say what stays.
+`ttlSecondsAfterFinished` say what stays. What a lost node keeps from going is forced: nothing is left that it could disturb.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def released(seen: Observed, settings: Settings, now: datetime) -> tuple[Deletio
         return (Deletion("TrainingJob", seen.job.metadata.name),)
     late = grace_left(seen, settings, now) == 0
     left = late or not any(_is_leaving(pod) for pod in seen.pods)
-    return tuple(Deletion("Pod", pod.name) for pod in seen.pods if not pod.deleting and _goes(seen, pod, late=late, left=left))
+    gone = tuple(Deletion("Pod", pod.name) for pod in seen.pods if not pod.deleting and _goes(seen, pod, late=late, left=left))
+    return gone + tuple(Deletion("Pod", pod.name, 0) for pod in seen.pods if pod.deleting and pod.stuck)
 
 
 def waits(seen: Observed, settings: Settings, now: datetime) -> tuple[float, ...]:

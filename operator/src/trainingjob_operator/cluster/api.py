@@ -47,6 +47,11 @@ Unreachable = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
 """What a call raises when it cannot be answered, or is answered with no."""
 
 
+def asked_pause(error: Exception) -> float:
+    """Seconds for which the API server asks to be left alone."""
+    return error.retry_after or 0.0 if isinstance(error, ApiError) else 0.0
+
+
 async def configuration(environ: Mapping[str, str]) -> Configuration:
     """How to reach the API server: KUBECONFIG if it is set, else the service account of this pod, else ~/.kube/config."""
     found = Configuration()
@@ -98,8 +103,10 @@ class Api:
         found: Manifest = from_json(data) if data else {}
         return found
 
-    async def watch(self, path: str, query: str, accept: str = "application/json") -> AsyncIterator[Manifest]:
-        """The events of one watch, until the server ends it.
+    async def watch(
+        self, path: str, query: str, accept: str = "application/json", *, opened: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[Manifest]:
+        """The events of one watch, until the server ends it; `opened` is told that it has begun, which may be long before the first.
 
         Raises:
             As `call`; TimeoutError also when the stream has fallen silent.
@@ -112,6 +119,7 @@ class Api:
         try:
             if response.status >= 300:
                 raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
+            opened()
             async for line in _lines(response.content):
                 yield from_json(line)
         finally:

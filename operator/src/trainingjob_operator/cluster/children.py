@@ -48,6 +48,8 @@ class Children:
         self._pods: defaultdict[JobKey, dict[str, KnownPod]] = defaultdict(dict)
         self._objects: defaultdict[JobKey, set[KnownObject]] = defaultdict(set)
         self._on_node: defaultdict[str, set[JobKey]] = defaultdict(set)
+        self._gone: set[str] = set()
+        """Nodes with pods whose end has been seen. One that was never seen may be too new: pods and nodes are watched apart."""
         self._secrets: dict[JobKey, set[str]] = {}
         selector = names.JOB_LABEL
         self._pod_informer = Informer(api, PODS, pods.read, self._pod_changed, selector=selector)
@@ -145,10 +147,10 @@ class Children:
         return replace(known.pod, reason=NODE_LOST, message=f"node {known.node} {trouble}", stuck=stuck)
 
     def _trouble(self, node: str) -> str:
-        if not node or not self._node_informer.synced.is_set():
-            return ""
         known: KnownNode | None = self._node_informer.get("", node)
-        return "is gone" if known is None else known.trouble
+        if known is not None:
+            return known.trouble
+        return "is gone" if node in self._gone else ""
 
     def _pod_changed(self, old: KnownPod | None, new: KnownPod | None) -> None:
         for known in (old, new):
@@ -160,7 +162,8 @@ class Children:
                 del self._pods[old.job]
         if new is not None:
             self._pods[new.job][new.pod.name] = new
-            self._on_node[new.node].add(new.job)
+            if new.node:
+                self._on_node[new.node].add(new.job)
             if new.misses_secret():
                 self._secrets.pop(new.job, None)  # perhaps somebody has deleted it
 
@@ -174,11 +177,17 @@ class Children:
             self._objects[new.job].add(new)
 
     def _node_changed(self, old: KnownNode | None, new: KnownNode | None) -> None:
-        for known in (old, new):
-            if known is not None:
-                self._on_node[known.name] = {key for key in self._on_node[known.name] if key in self._pods}
-                for key in self._on_node[known.name]:
-                    self._wake(key)
+        if new is not None:
+            name = new.name
+            self._gone.discard(name)
+        elif old is not None:
+            name = old.name
+            self._gone = (self._gone | {name}) & {pod.node for pods in self._pods.values() for pod in pods.values()}
+        keys = {key for key in self._on_node.pop(name, ()) if key in self._pods}
+        if keys:
+            self._on_node[name] = keys
+        for key in keys:
+            self._wake(key)
 
 
 def _reader(resource: Resource) -> Callable[[Manifest], KnownObject | None]:

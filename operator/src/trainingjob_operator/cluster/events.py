@@ -12,7 +12,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from trainingjob_api.resource import TrainingJob
-from trainingjob_operator.cluster.api import MERGE_PATCH, Api, Unreachable
+from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError, Unreachable
 from trainingjob_operator.cluster.resources import EVENTS
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Event, Manifest
@@ -50,18 +50,26 @@ class Events:
     async def _post(self, job: TrainingJob, event: Event, now: datetime) -> None:
         identity = (job.metadata.uid, event.reason, "" if event.reason in _FOLDED else event.message)
         series = self._series.get(identity)
-        if series is not None:
-            series.count += 1
+        if series is not None and await self._again(job.metadata.namespace, series, event, now):
             self._series.move_to_end(identity)
-            again = {"count": series.count, "lastTimestamp": _time(now), "message": event.message[:MAX_MESSAGE]}
-            path = EVENTS.path(job.metadata.namespace, series.name)
-            await self._api.call("PATCH", path, body=again, content_type=MERGE_PATCH)
             return
         manifest = manifest_of(job, event, now)
         await self._api.call("POST", EVENTS.path(job.metadata.namespace), body=manifest)
         self._series[identity] = _Series(manifest["metadata"]["name"], 1)
         while len(self._series) > _REMEMBERED:
             self._series.popitem(last=False)
+
+    async def _again(self, namespace: str, series: _Series, event: Event, now: datetime) -> bool:
+        """Count once more; False if the event is no longer there: they are kept for an hour or so."""
+        change = {"count": series.count + 1, "lastTimestamp": _time(now), "message": event.message[:MAX_MESSAGE]}
+        try:
+            await self._api.call("PATCH", EVENTS.path(namespace, series.name), body=change, content_type=MERGE_PATCH)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        series.count += 1
+        return True
 
 
 def manifest_of(job: TrainingJob, event: Event, now: datetime) -> Manifest:

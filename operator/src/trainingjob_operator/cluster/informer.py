@@ -102,6 +102,7 @@ class Informer(Generic[T]):
         """Keep the copy for ever."""
         failures, listed = 0, False
         while True:
+            began = time.monotonic()
             try:
                 if not listed:
                     await self._list()
@@ -110,12 +111,19 @@ class Informer(Generic[T]):
                 failures = 0
             except ApiError as error:
                 listed = listed and error.status != _GONE
-                failures = 0 if error.status == _GONE else failures + 1
+                failures = 0 if error.status == _GONE else self._failed(failures, began)
                 logger.log(logging.WARNING if failures else logging.INFO, "%s: %s", self._resource.plural, error)
             except Unreachable as error:
-                failures += 1
+                failures = self._failed(failures, began)
                 logger.warning("%s: the API server does not answer: %s", self._resource.plural, error or type(error).__name__)
             await asyncio.sleep(_pause(failures, random.random()))
+
+    def _failed(self, failures: int, began: float) -> int:
+        """Failures in a row: where the server was heard before the connection broke, this is the first one."""
+        return 1 if self.heard > began else failures + 1
+
+    def _hear(self) -> None:
+        self.heard = time.monotonic()
 
     async def _list(self) -> None:
         found: set[Name] = set()
@@ -126,7 +134,7 @@ class Informer(Generic[T]):
             for manifest in page.get("items") or ():
                 found.add(_name(manifest))
                 self._take(manifest)
-            self.heard = time.monotonic()
+            self._hear()
             following = page["metadata"].get("continue")
             if not following:
                 break
@@ -144,8 +152,8 @@ class Informer(Generic[T]):
             "timeoutSeconds": WATCH_SECONDS,
         }
         accept = METADATA_ONLY if self._metadata_only else "application/json"
-        async for event in self._api.watch(self._resource.path(), urlencode(query), accept):
-            self.heard = time.monotonic()
+        async for event in self._api.watch(self._resource.path(), urlencode(query), accept, opened=self._hear):
+            self._hear()
             manifest = event["object"]
             if event["type"] == "ERROR":
                 raise ApiError(int(manifest.get("code") or 500), manifest.get("reason") or "WatchError", manifest.get("message") or "")

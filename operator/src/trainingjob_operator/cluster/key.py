@@ -11,6 +11,7 @@ import secrets
 
 from trainingjob_operator.cluster.api import Api, ApiError
 from trainingjob_operator.cluster.resources import SECRETS
+from trainingjob_operator.settings import Misconfigured
 from trainingjob_operator.state import Manifest
 
 NAME = "trainingjob-operator-key"
@@ -22,7 +23,7 @@ async def root_key(api: Api, namespace: str) -> bytes:
     """The key, made if there is none yet. Two operators that start at once end up with the same one.
 
     Raises:
-        ValueError: the Secret is there and holds no key.
+        Misconfigured: the Secret is there and holds no key.
     """
     try:
         return _read(await api.call("GET", SECRETS.path(namespace, NAME)), namespace)
@@ -43,7 +44,7 @@ def _read(secret: Manifest, namespace: str) -> bytes:
     except (KeyError, TypeError, ValueError):
         key = b""
     if len(key) < KEY_BYTES:
-        raise ValueError(
+        raise Misconfigured(
             f"Secret {namespace}/{NAME}: `{_FIELD}` must hold {KEY_BYTES} random bytes; delete the Secret to have it made anew"
         )
     return key

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from trainingjob_operator.settings import Settings
+from trainingjob_operator.settings import Misconfigured, Settings
 
 PREFIX = "TRAININGJOB_OPERATOR_"
 
@@ -30,18 +31,21 @@ def read(environ: Mapping[str, str]) -> Config:
     """The configuration.
 
     Raises:
-        ValueError: a variable or a field of the file is wrong; the message names it.
+        Misconfigured: a variable or a field of the file is wrong; the message names it.
     """
     path = environ.get(f"{PREFIX}CONFIG")
     port = environ.get(f"{PREFIX}PORT", "8080")
     if not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{PREFIX}PORT is {port!r}; give a port number, such as 8080")
+        raise Misconfigured(f"{PREFIX}PORT is {port!r}; give a port number, such as 8080")
+    log_level = environ.get(f"{PREFIX}LOG_LEVEL", "info").upper()
+    if log_level not in logging.getLevelNamesMapping():
+        raise Misconfigured(f"{PREFIX}LOG_LEVEL is {log_level.lower()!r}; give debug, info, warning or error")
     return Config(
         settings=_settings(Path(path)) if path else Settings(),
         namespace=environ.get("POD_NAMESPACE", "default"),
         address=environ.get(f"{PREFIX}ADDRESS", "0.0.0.0"),  # noqa: S104 - kubelet and Prometheus come from outside the pod
         port=int(port),
-        log_level=environ.get(f"{PREFIX}LOG_LEVEL", "info").upper(),
+        log_level=log_level,
     )
 
 
@@ -49,7 +53,9 @@ def _settings(path: Path) -> Settings:
     try:
         return Settings.model_validate_json(path.read_text())
     except OSError as error:
-        raise ValueError(f"{PREFIX}CONFIG: {path} cannot be read: {error.strerror}") from error
+        raise Misconfigured(f"{PREFIX}CONFIG: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"{PREFIX}CONFIG: {path} is no text: {error.reason}") from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
-        raise ValueError(f"{path}: {wrong}") from None
+        raise Misconfigured(f"{path}: {wrong}") from None

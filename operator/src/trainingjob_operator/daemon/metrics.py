@@ -19,10 +19,8 @@ _LAG_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0)
 class Metrics:
     """All metrics of one operator."""
 
-    def __init__(self, jobs: Callable[[], Iterable[KnownJob]], streams: Callable[[], tuple[int, int]]) -> None:
-        """`jobs` and `streams` are asked when Prometheus asks."""
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_JobCollector(jobs, streams))
         self.passes = Counter("trainingjob_operator_passes", "Passes over jobs, by how they ended.", ["result"], registry=self._registry)
         self.pass_seconds = Histogram(
             "trainingjob_operator_pass_seconds", "Time of one pass over one job.", buckets=_PASS_BUCKETS, registry=self._registry
@@ -37,6 +35,10 @@ class Metrics:
             "trainingjob_operator_loop_lag_seconds", "Delay of the event loop.", buckets=_LAG_BUCKETS, registry=self._registry
         )
         self.ready = Gauge("trainingjob_operator_ready", "1: all caches are filled and fresh.", registry=self._registry)
+
+    def tell_of(self, jobs: Callable[[], Iterable[KnownJob]], streams: Callable[[], tuple[int, int]]) -> None:
+        """From now on, ask `jobs` and `streams` when Prometheus asks."""
+        self._registry.register(_JobCollector(jobs, streams))
 
     def answered(self, method: str, path: str, status: int) -> None:
         """The API server has answered a call."""

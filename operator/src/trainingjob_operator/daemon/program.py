@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from urllib.parse import urlencode
 import kopf
 from pydantic import SecretBytes
 
-from trainingjob_operator.cluster.api import METADATA_LIST_ONLY, Api, Unreachable, configuration
+from trainingjob_operator.cluster.api import METADATA_LIST_ONLY, Api, Unreachable, asked_pause, configuration
 from trainingjob_operator.cluster.backend import KubernetesCluster, StaleError
 from trainingjob_operator.cluster.children import synced
 from trainingjob_operator.cluster.informer import PAGE, version_of
@@ -41,7 +42,7 @@ class Program:
     """One operator."""
 
     def __init__(self, config: Config, api: Api, metrics_of: Metrics, cluster: KubernetesCluster, queue: WorkQueue[JobKey]) -> None:
-        """See `build`."""
+        """See `serve`."""
         self._config = config
         self._api = api
         self._metrics = metrics_of
@@ -67,14 +68,11 @@ class Program:
         return after
 
     async def run(self, kube: Any, stop: asyncio.Event) -> None:
-        """Run until `stop` is set, or kopf gets SIGTERM or SIGINT.
+        """Run until a part of it ends.
 
         Raises:
             Exception: a part of the operator has died; the whole is to be started again.
         """
-        web = Web(self._metrics, self.unready)
-        port = await web.start(self._config.address, self._config.port)
-        logger.info("probes and metrics on %s:%d", self._config.address, port)
         parts: list[Coroutine[Any, Any, None]] = [informer.run() for informer in self._cluster.children.informers]
         parts += [self._sweep(), self._measure_lag(), self._watch_jobs(kube, stop)]
         tasks = [asyncio.create_task(part) for part in parts]
@@ -88,7 +86,6 @@ class Program:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._queue.close()
             await self._cluster.close()
-            await web.close()
 
     def unready(self) -> str:
         """Why this operator is not ready; "" if it is."""
@@ -99,13 +96,22 @@ class Program:
 
     async def _watch_jobs(self, kube: Any, stop: asyncio.Event) -> None:
         await self._swept.wait()  # until then there may be no such kind of object, and kopf would never look again
-        await kopf.operator(
+        started = asyncio.Event()
+        watching = kopf.operator(
             registry=handlers.registry(self._cluster.jobs, kube),
             settings=handlers.settings(),
             clusterwide=True,
             standalone=True,
-            stop_flag=stop,
+            ready_flag=started,
         )
+        task = asyncio.create_task(watching)
+        try:
+            await asyncio.wait((task, asyncio.create_task(started.wait())), return_when=asyncio.FIRST_COMPLETED)
+            end_on_signals(stop)  # kopf has taken them; it would wait for everybody's tasks to end by themselves
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _sweep(self) -> None:
         """Compare the known jobs with those that there are, now and then: kopf never tells of a deletion that it has missed."""
@@ -142,25 +148,46 @@ class Program:
             self._metrics.lag.observe(max(0.0, time.monotonic() - before - LAG_SECONDS))
 
 
+def end_on_signals(stop: asyncio.Event) -> None:
+    """Have SIGTERM and SIGINT set `stop`. In a container nothing else would end the process: its number is 1."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 async def serve(config: Config, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    """Run an operator as `config` says.
+    """Run an operator as `config` says, until `stop` is set. Its probes answer at once, and as long as it lives.
 
     Raises:
-        ValueError: the operator's key or its access to the API server is not as it must be.
+        Misconfigured: the operator's key is not as it must be.
         Exception: a part of the operator has died.
     """
     kube = await configuration(environ)
-    metrics = Metrics(lambda: cluster.jobs.all(), lambda: cluster.streams())
-    api = Api(kube, metrics.answered)
+    metrics = Metrics()
+    api, web = Api(kube, metrics.answered), Web(metrics)
+    work = asyncio.create_task(_work(config, kube, api, metrics, web, stop))
+    stopped = asyncio.create_task(stop.wait())
     try:
-        key = await _key(api, config.namespace)
-        config = _keyed(config, key)
-        queue: WorkQueue[JobKey] = WorkQueue(lambda job: program.pass_over(job), expected=Unreachable)
-        cluster = KubernetesCluster(api, config.settings, queue.add)
-        program = Program(config, api, metrics, cluster, queue)
-        await program.run(kube, stop)
+        port = await web.start(config.address, config.port)
+        logger.info("probes and metrics on %s:%d", config.address, port)
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
     finally:
+        work.cancel()
+        stopped.cancel()
+        await asyncio.gather(work, stopped, return_exceptions=True)
+        await web.close()
         await api.close()
+
+
+async def _work(config: Config, kube: Any, api: Api, metrics: Metrics, web: Web, stop: asyncio.Event) -> None:
+    config = _keyed(config, await _key(api, config.namespace))
+    queue: WorkQueue[JobKey] = WorkQueue(lambda job: program.pass_over(job), expected=Unreachable, asks=asked_pause)
+    cluster = KubernetesCluster(api, config.settings, queue.add)
+    program = Program(config, api, metrics, cluster, queue)
+    metrics.tell_of(cluster.jobs.all, cluster.streams)
+    web.unready = program.unready
+    await program.run(kube, stop)
 
 
 async def _key(api: Api, namespace: str) -> bytes:

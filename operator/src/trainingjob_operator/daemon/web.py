@@ -16,10 +16,10 @@ from trainingjob_operator.daemon.metrics import CONTENT_TYPE, Metrics
 class Web:
     """Serves /healthz, /readyz and /metrics."""
 
-    def __init__(self, metrics: Metrics, unready: Callable[[], str]) -> None:
-        """`unready` says why the operator is not ready; "" if it is."""
+    def __init__(self, metrics: Metrics) -> None:
+        self.unready: Callable[[], str] = lambda: "the operator's key is not there yet"
+        """Says why the operator is not ready; "" if it is."""
         self._metrics = metrics
-        self._unready = unready
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str, port: int) -> int:
@@ -42,9 +42,9 @@ class Web:
         return web.Response(text="ok\n")  # that it is answered is the answer
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        why = self._unready()
+        why = self.unready()
         return web.Response(text=f"{why or 'ok'}\n", status=503 if why else 200)
 
     async def _text(self, _: web.Request) -> web.Response:
-        self._metrics.ready.set(0 if self._unready() else 1)
+        self._metrics.ready.set(0 if self.unready() else 1)
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})

@@ -44,14 +44,18 @@ class Link:
         self._stream.tell(intent)
 
     def silences(self, pods: Iterable[Pod], first_seconds: float) -> dict[int, float]:
-        """Worker index -> seconds without it, for the running pods. One that was never heard of has `first_seconds` free."""
+        """Worker index -> seconds without its newest pod, if that runs. One that was never heard of has `first_seconds` free."""
         now = time.monotonic()
+        pods = tuple(pods)
+        newest = {pod.index: pod.incarnation for pod in sorted(pods, key=lambda pod: pod.incarnation) if pod.role is Role.WORKER}
         members = self._members()
         found: dict[int, float] = {}
         for pod in pods:
             if pod.role is not Role.WORKER or pod.phase is not PodPhase.RUNNING or pod.deleting:
                 continue
             seat = (pod.index, pod.incarnation)
+            if pod.incarnation < newest[pod.index]:
+                continue  # its silence is not its successor's
             if seat in members or not self.standing or self._report is None:
                 self._heard[seat] = now
                 continue

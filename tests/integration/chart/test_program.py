@@ -1,0 +1,76 @@
+"""The real operator under the chart's own permissions looks after a job from its creation to its deletion, and is refused nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chart.charts import OPERATOR
+from chart.permissions import OPERATOR as CLUSTERWIDE
+from chart.permissions import OWN_NAMESPACE
+from integration.api_server import ApiServer
+from integration.chart.program import Program
+from integration.chart.release import JOBS, Release
+from integration.operator.program import Kubelet
+from integration.rest import MERGE, Rest
+from local_job import until
+from trainingjob_api.resource import API_VERSION
+
+CHECKED_BESIDE = {("trainingjobs/finalizers", "update"), ("services", "create"), ("networkpolicies", "create")}
+"""No requests of their own: an admission plugin asks for the first, a server-side apply of something new for the others."""
+SELDOM = {("trainingjobs", "get"), ("events", "patch")}
+"""After a conflict; when the same thing happens again."""
+MAY = {(resource, verb) for _, resource, _, verbs in CLUSTERWIDE | OWN_NAMESPACE for verb in verbs}
+
+
+@pytest.fixture
+def made(release: Callable[[], Release], definition: dict[str, Any], rest: Rest) -> Iterator[Release]:
+    """A release of the chart, for an operator of one test. Jobs that other tests have left would be its jobs too."""
+    for left in rest("GET", f"/apis/{API_VERSION}/trainingjobs").body["items"]:
+        rest("DELETE", f"{JOBS.format(team=left['metadata']['namespace'])}/{left['metadata']['name']}")
+    found = release()
+    found("install", str(OPERATOR))
+    yield found
+    found("uninstall")
+
+
+@pytest.fixture
+def program(made: Release, api_server: ApiServer, tmp_path: Path) -> Iterator[Program]:
+    """The operator, ready."""
+    found = Program(made.helm.render({}, release=made.name), made, api_server, tmp_path)
+    try:
+        until("the operator is ready", lambda: found.passes("readiness"))
+        yield found
+    finally:
+        found.close()
+
+
+def live(rest: Rest, namespace: str, job: str) -> None:
+    """A job's workers run, one of them dies and is replaced, and the deadline passes; then it is deleted for its age."""
+    kubelet = Kubelet(rest, namespace)
+    until("three workers", lambda: len(kubelet.pods()) == 3)
+    kubelet.run_all()
+    kubelet.say(sorted(kubelet.pods())[0], "Failed", exit_code=1)
+    until("a fourth worker", lambda: any(name.endswith("-worker-0-1") for name in kubelet.pods()))
+    assert rest("PATCH", job, {"spec": {"activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0}}, MERGE).ok
+    until("the job is deleted", lambda: rest("GET", job).code == 404)
+
+
+def test_an_operator_as_the_chart_starts_it_is_refused_nothing_and_asks_for_nothing_else(
+    program: Program, made: Release, api_server: ApiServer, rest: Rest, job: str
+):
+    live(rest, job, f"{JOBS.format(team=job)}/digits")
+
+    asked = [event for event in api_server.audit() if event.user == made.account]
+    assert [event for event in asked if event.code in (401, 403)] == []
+    used = {(event.resource, event.verb) for event in asked}
+    assert used - MAY == set()
+    assert MAY - used - SELDOM == CHECKED_BESIDE
+
+
+def test_the_chart_probes_what_the_operator_answers(program: Program):
+    assert [name for name in ("startup", "liveness", "readiness") if not program.passes(name)] == []
+    assert "trainingjob_operator_ready 1.0\n" in program.get("/metrics")
