@@ -122,7 +122,8 @@ def test_the_killed_operator_is_taken_over_by_the_next_and_training_never_stops(
 
 
 def test_a_warm_spare_takes_the_slot_of_a_lost_worker(make: Make) -> None:
-    job = make(workers__replicas=2, workers__minReplicas=2, workers__spares=1)
+    # A spare is asked for once the others train, and imports torch beside them: the job must take longer than that.
+    job = make(workers__replicas=2, workers__minReplicas=2, workers__spares=1, training__epochs=400)
 
     def spare() -> str:
         return "".join(path.read_text() for path in (job.own / "pods").glob("*worker-2-*.log"))

@@ -124,14 +124,17 @@ class KubernetesCluster:
             raise StaleError(str(key)) from error
 
     async def _create(self, key: JobKey, manifests: tuple[Manifest, ...]) -> None:
-        """Everything but the workers in order; they all at once."""
+        """Everything but the workers in order, then one worker, then the others at once."""
         before = self._refused.get(key, "")
         refusals = []
         first = [manifest for manifest in manifests if not _is_worker(manifest)]
         for manifest in first:
             refusals.append(await self._take(key, manifest))
+        workers = [manifest for manifest in manifests if _is_worker(manifest)]
+        if workers and not any(refusals):
+            refusals.append(await self._take(key, workers[0]))  # where one is refused, so are the others: they are alike
         if not any(refusals):
-            refusals += await _all(self._take(key, manifest) for manifest in manifests if _is_worker(manifest))
+            refusals += await _all(self._take(key, manifest) for manifest in workers[1:])
         refused = next((refusal for refusal in refusals if refusal), "")
         if refused:
             self._refused[key] = refused
