@@ -8,7 +8,7 @@ from trainingjob_operator.children import retention
 from trainingjob_operator.ledger import Ledger
 from trainingjob_operator.policy import Course, Decision, deadline, suspend
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Observed
+from trainingjob_operator.state import NODE_LOST, Observed
 
 SHORTEST_SECONDS = 0.05
 
@@ -25,5 +25,7 @@ def next_look(seen: Observed, decision: Decision, settings: Settings, ledger: Le
             times = (settings.progress_seconds, deadline.remaining(seen, ledger), left)
         case Course.ENDED:
             times = retention.waits(seen, settings, now)
+    if any(pod.deleting and pod.reason == NODE_LOST for pod in seen.pods):
+        times = (*times, settings.progress_seconds)  # nothing tells of the end of its grace
     due = [time for time in times if time is not None]
     return max(SHORTEST_SECONDS, min(due)) if due else None

@@ -277,3 +277,11 @@ async def test_a_job_that_is_gone_needs_nothing() -> None:
     cluster = Recorder(None)
     assert await reconcile(cluster, KEY, SETTINGS, NOW) is None
     assert cluster.acted == []
+
+
+def test_a_pod_that_a_lost_node_keeps_from_going_is_looked_at_again() -> None:
+    held = make_pod(deleting=True, reason="NodeLost", message="node a is not ready")
+    status = make_status(phase="Suspended", conditions=(make_condition("Suspended"),), stop=StopRecord(request="suspend-1", time=NOW))
+
+    assert plan(make_seen(make_job(status, suspend=True), pods=(held,)), SETTINGS, NOW).requeue_after == SETTINGS.progress_seconds
+    assert plan(make_seen(make_job(status, suspend=True), pods=()), SETTINGS, NOW).requeue_after is None
