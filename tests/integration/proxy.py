@@ -36,7 +36,8 @@ class Proxy:
         self._api_server = api_server
         self._faults: list[Fault] = []
         self._streams: list[Stream] = []
-        self._carrying: set[asyncio.Task[web.Response]] = set()
+        self._closing = False
+        self._carrying: set[asyncio.Future[Any]] = set()
 
     # --- what a test does with it ---
 
@@ -89,6 +90,7 @@ class Proxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closing = True  # a client that still lives asks on: nothing more is begun for it
         await self._runner.cleanup()
         await asyncio.gather(*self._carrying, return_exceptions=True)
         await self._session.close()
@@ -102,6 +104,8 @@ class Proxy:
         faults = [fault for fault in self._faults if fault.takes(asked)]
         body = await request.read()
         try:
+            if self._closing:
+                raise Dropped
             answer = await _befall([fault for fault in faults if not fault.afterwards], asked)
             if answer is not None:
                 return _told(asked, answer)
@@ -113,8 +117,11 @@ class Proxy:
     async def _forward(self, request: web.Request, body: bytes, asked: Asked, faults: list[Fault]) -> web.StreamResponse:
         asked.forwarded = True
         if asked.watches:
-            async with self._sent(request, body) as upstream:
+            upstream = await self._opened(request, body)
+            try:
                 return await self._stream(request, upstream, asked)
+            finally:
+                _cut(upstream)
         carrying = asyncio.create_task(self._carry(request, body))
         self._carrying.add(carrying)
         carrying.add_done_callback(self._carrying.discard)
@@ -124,6 +131,17 @@ class Proxy:
             return _told(asked, answer)
         asked.status = passed.status
         return passed
+
+    async def _opened(self, request: web.Request, body: bytes) -> aiohttp.ClientResponse:
+        """The API server's answer to a watch. A client that leaves breaks no connection in the making: it is cut once it stands."""
+        opening = asyncio.ensure_future(self._sent(request, body).__aenter__())
+        self._carrying.add(opening)
+        opening.add_done_callback(self._carrying.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(lambda opened: None if opened.exception() else _cut(opened.result()))
+            raise
 
     async def _carry(self, request: web.Request, body: bytes) -> web.Response:
         """What was sent is carried out whole, though the client may have left."""
@@ -149,8 +167,6 @@ class Proxy:
             await response.write_eof()
         finally:
             self._streams.remove(stream)
-            if upstream.connection is not None and upstream.connection.transport is not None:
-                upstream.connection.transport.abort()  # a TLS connection that is closed politely may outlive the loop
         return response
 
 
@@ -191,6 +207,13 @@ def _told(asked: Asked, answer: Answered) -> web.Response:
 
 def _kept(upstream: aiohttp.ClientResponse) -> Any:
     return [(name, value) for name, value in upstream.headers.items() if name.lower() not in HOP_BY_HOP]
+
+
+def _cut(upstream: aiohttp.ClientResponse) -> None:
+    """End it at once: a TLS connection that is closed politely may outlive the loop."""
+    if upstream.connection is not None and upstream.connection.transport is not None:
+        upstream.connection.transport.abort()
+    upstream.close()
 
 
 def _break(request: web.Request) -> None:

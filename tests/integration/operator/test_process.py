@@ -147,6 +147,8 @@ async def test_two_that_start_at_once_have_one_key(operators: Callable[..., Oper
     assert found[0]["immutable"]
     assert race.seen <= 2
     assert all(operator.readiness() == (200, "ok\n") for operator in pair)
+    for operator in pair:
+        operator.kill()  # before what stands between them and the API server
 
 
 async def test_a_broken_key_is_told(operators: Callable[..., Operator], rest: Rest, api_server: ApiServer) -> None:

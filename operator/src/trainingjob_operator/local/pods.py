@@ -186,6 +186,8 @@ class LocalPods:
         self._unwatch(record.name)
         child = self._children.pop(record.pid or 0, None)
         kill_all(record.uid, record.pid if record.boot == self._boot else None, record.began)
+        if child is not None:
+            child.poll()  # it may have ended between two looks: it is reaped here, or never
         if record.deleted_at is not None:
             self._forget(record)
         elif record.restarts_always():
