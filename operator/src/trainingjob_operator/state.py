@@ -145,6 +145,10 @@ class Plan:
     requeue_after: float | None = None
     """Seconds until the next pass, if nothing happens before."""
 
+    def is_first_half(self) -> bool:
+        """The pass only changes what is wanted; the next one, now, does it and tells it."""
+        return self.intent is None and self.requeue_after == 0.0
+
 
 class Cluster(Protocol):
     """The port to whatever holds the jobs: an API server, or a folder and local processes. The only place with effects."""

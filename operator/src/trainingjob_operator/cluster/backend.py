@@ -83,7 +83,7 @@ class KubernetesCluster:
         """
         if plan.status != seen.job.status:
             await self._write_status(key, seen, plan)
-        if not _is_first_half(plan):
+        if not plan.is_first_half():
             await self._create(key, plan.create)
             await _all(self._delete(key, seen, deletion) for deletion in plan.delete)
             await self._tell(key, seen, plan)
@@ -193,11 +193,6 @@ class KubernetesCluster:
         self._refused.pop(key, None)
         self.children.forget(key)
         await self._unlink(key)
-
-
-def _is_first_half(plan: Plan) -> bool:
-    """The pass only changes what is wanted; the next one, now, does it."""
-    return plan.intent is None and plan.requeue_after == 0.0
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

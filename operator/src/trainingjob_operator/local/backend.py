@@ -102,8 +102,8 @@ class LocalCluster:
 
     async def _tell(self, key: JobKey, seen: Observed, plan: Plan) -> None:
         """Keep one stream to the present rendezvous while there is something to tell it."""
-        if plan.intent is None and plan.requeue_after == 0.0:
-            return  # the pass only changed what is wanted; the next one, now, tells it
+        if plan.is_first_half():
+            return
         link = self._links.get(key)
         if link is not None and (plan.intent is None or link.address != seen.rendezvous_address):
             await self._links.pop(key).close()
