@@ -50,7 +50,7 @@ e2e: setup tools ## The real command and a real cluster, with real processes, st
 tools: ## What the tests need beside Python: an S3 server and a data set, once, into a cache
 	@tests/tools/versitygw.sh
 	@tests/tools/fashion_mnist.sh
-include tests/cluster/cluster.mk tests/cluster/images/images.mk
+include tests/cluster/cluster.mk tests/cluster/images/images.mk tests/bench/bench.mk
 cluster: setup ## What the tests on a cluster need: its programs, two nodes, the images in them
 	@$(CLUSTER) preflight && $(MAKE) --no-print-directory cluster-tools cluster-up images
 
