@@ -18,10 +18,18 @@ OPERATOR: Table = {
     ("", "events", "", ("create", "patch")),
     ("events.k8s.io", "events", "", ("create", "patch")),
 }
-OWN_NAMESPACE: Table = {
-    ("", "secrets", "", ("create",)),
-    ("", "secrets", "trainingjob-operator-key", ("get",)),
-}
+
+
+def own_namespace(name: str) -> Table:
+    """What the operator of the release whose objects have this name may do in its own namespace."""
+    return {
+        ("", "secrets", "", ("create",)),
+        ("", "secrets", "trainingjob-operator-key", ("get",)),
+        ("coordination.k8s.io", "leases", "", ("create",)),
+        ("coordination.k8s.io", "leases", name, ("list", "update", "watch")),
+    }
+
+
 VIEW: Table = {
     ("batch.trainingjob.dev", "trainingjobs", "", ("get", "list", "watch")),
     ("batch.trainingjob.dev", "trainingjobs/status", "", ("get",)),

@@ -46,6 +46,7 @@ def test_what_is_chosen_reaches_the_program(helm: Helm):
         "finishSeconds": 5,
         "terminationGraceSeconds": 600,
         "resyncSeconds": 60,
+        "leaseSeconds": 5,
     }
     found = settings(helm.render({"config": chosen}))
 

@@ -15,6 +15,7 @@ def test_the_program_is_started_and_told_where_it_is(rendered: Objects):
         "TRAININGJOB_OPERATOR_CONFIG": "/etc/trainingjob/config.json",
         "TRAININGJOB_OPERATOR_PORT": "8080",
         "TRAININGJOB_OPERATOR_LOG_LEVEL": "info",
+        "TRAININGJOB_OPERATOR_LEASE": "trainingjob-operator",
         "POD_NAMESPACE": "metadata.namespace",
         "POD_NAME": "metadata.name",
     }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from chart.charts import NAMESPACE, Helm, Objects
-from chart.permissions import EDIT, OPERATOR, OWN_NAMESPACE, VIEW, table
+from chart.permissions import EDIT, OPERATOR, VIEW, own_namespace, table
 
 
 def test_the_operator_may_do_this_in_every_namespace_and_no_more(rendered: Objects):
@@ -11,7 +11,7 @@ def test_the_operator_may_do_this_in_every_namespace_and_no_more(rendered: Objec
 
 
 def test_in_its_own_namespace_the_operator_may_read_its_own_key_and_no_other_secret(rendered: Objects):
-    assert table(rendered.one("Role")["rules"]) == OWN_NAMESPACE
+    assert table(rendered.one("Role")["rules"]) == own_namespace("trainingjob-operator")
 
 
 def test_whoever_may_view_a_namespace_may_view_its_jobs(rendered: Objects):

@@ -12,8 +12,10 @@ import os
 import sys
 
 from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_operator.cluster.lease import LostLeaseError
 from trainingjob_operator.daemon.config import Config, read
-from trainingjob_operator.daemon.program import end_on_signals, serve
+from trainingjob_operator.daemon.program import end_on_signals
+from trainingjob_operator.daemon.serve import serve
 from trainingjob_operator.settings import Misconfigured
 
 logger = logging.getLogger("trainingjob_operator")
@@ -41,6 +43,9 @@ def main() -> int:
     except Misconfigured as error:
         logger.error("%s", error)
         return ExitCode.USER_ERROR
+    except LostLeaseError as error:
+        logger.warning("%s: this operator ends, and is to be started again as its standby", error)
+        return ExitCode.CRASHED
     except Exception:
         logger.exception("the operator has failed, and is to be started again")
         return ExitCode.CRASHED

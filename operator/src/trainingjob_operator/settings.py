@@ -40,6 +40,8 @@ class Settings(BaseModel):
     """The status' figures (step, loss, goodput …) are written at most this often, unless something else changed."""
     resync_seconds: float = 300.0
     """How often the jobs known are compared with those that there are, in case a deletion was missed."""
+    lease_seconds: float = Field(default=15.0, gt=2, le=300)
+    """An operator that has not been heard for so long is taken for dead, and a standby acts."""
     finish_seconds: float = 60.0
     """How long the workers of a finished job have to leave by themselves."""
     termination_grace_seconds: int = 60

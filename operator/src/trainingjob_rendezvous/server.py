@@ -252,6 +252,8 @@ class Server:
     async def _serve_operator(self, request: web.Request) -> web.WebSocketResponse:
         authorize(request, self._environment.operator_token)
         connection = await Connection.accept(request, MAX_MESSAGE_BYTES)
+        for former in self._operators:
+            former.close(1008, "another operator has come")  # one speaks at a time, and the newest knows best
         self._operators[connection] = None
         self._changed.set()
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chart.permissions import OPERATOR, OWN_NAMESPACE, Table, table
+from chart.permissions import OPERATOR, Table, own_namespace, table
 from integration.api_server import ApiServer
 from integration.chart.release import JOB, JOBS, Release
 from integration.rest import APPLY, JSON, MERGE, Rest
@@ -39,7 +39,7 @@ def test_the_operator_may_do_what_the_table_says_and_no_more(api_server: ApiServ
     everybody = allowed(api_server.rest(f"system:serviceaccount:{namespace}:default"), namespace)
 
     assert allowed(operator, namespace) - everybody == OPERATOR
-    assert allowed(operator, installed.namespace) - everybody == OPERATOR | OWN_NAMESPACE
+    assert allowed(operator, installed.namespace) - everybody == OPERATOR | own_namespace(f"{installed.name}-trainingjob-operator")
 
 
 @pytest.mark.parametrize(

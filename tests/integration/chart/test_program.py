@@ -10,7 +10,7 @@ import pytest
 
 from chart.charts import OPERATOR
 from chart.permissions import OPERATOR as CLUSTERWIDE
-from chart.permissions import OWN_NAMESPACE
+from chart.permissions import own_namespace
 from integration.api_server import ApiServer
 from integration.chart.program import Program
 from integration.chart.release import JOBS, Release
@@ -21,9 +21,9 @@ from trainingjob_api.resource import API_VERSION
 
 CHECKED_BESIDE = {("trainingjobs/finalizers", "update"), ("services", "create"), ("networkpolicies", "create")}
 """No requests of their own: an admission plugin asks for the first, a server-side apply of something new for the others."""
-SELDOM = {("trainingjobs", "get"), ("events", "patch")}
-"""After a conflict; when the same thing happens again."""
-MAY = {(resource, verb) for _, resource, _, verbs in CLUSTERWIDE | OWN_NAMESPACE for verb in verbs}
+SELDOM = {("trainingjobs", "get"), ("events", "patch"), ("leases", "watch"), ("leases", "update")}
+"""After a conflict; when the same thing happens again; while another operator acts; every three seconds."""
+MAY = {(resource, verb) for _, resource, _, verbs in CLUSTERWIDE | own_namespace("") for verb in verbs}
 
 
 @pytest.fixture

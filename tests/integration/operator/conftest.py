@@ -43,10 +43,10 @@ def operators(system_namespace: str, tmp_path: Path) -> Iterator[Callable[..., O
     """Makes operators, and ends them."""
     made: list[Operator] = []
 
-    def make(kubeconfig: Path, **settings: Any) -> Operator:
+    def make(kubeconfig: Path, *, lease: str = "", **settings: Any) -> Operator:
         folder = tmp_path / f"operator-{len(made)}"
         folder.mkdir()
-        made.append(Operator(folder, kubeconfig, **settings))
+        made.append(Operator(folder, kubeconfig, lease=lease, **settings))
         return made[-1]
 
     yield make

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import secrets
 import signal
 import sys
 import warnings
@@ -28,7 +29,7 @@ PHASES = {"Running": None, "Succeeded": 0, "Failed": 1}
 
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["trainingjob_operator.daemon.program"])
+FORKS.set_forkserver_preload(["trainingjob_operator.daemon.serve"])
 END_SECONDS = 60.0
 
 
@@ -50,9 +51,11 @@ def live(environ: dict[str, str], output: str) -> None:
 class Operator:
     """`start` it, kill it, start it again: it keeps nothing between its lives."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, kubeconfig: Path, *, lease: str = "", **settings: Any) -> None:
+        """`lease`: the one that it shares with others; by default it has one for itself."""
         config = folder / "config.json"
         config.write_text(json.dumps({"progressSeconds": 0.2} | settings))
+        self._shares = bool(lease)
         self._log = folder / "operator.log"
         self._port = free_port()
         self._environ = {
@@ -60,6 +63,8 @@ class Operator:
             "HOME": str(folder),
             "KUBECONFIG": str(kubeconfig),
             "POD_NAMESPACE": NAMESPACE,
+            "POD_NAME": f"{folder.name}-{secrets.token_hex(3)}",
+            "TRAININGJOB_OPERATOR_LEASE": lease or f"lease-{secrets.token_hex(3)}",
             "TRAININGJOB_OPERATOR_CONFIG": str(config),
             "TRAININGJOB_OPERATOR_ADDRESS": "127.0.0.1",
             "TRAININGJOB_OPERATOR_PORT": str(self._port),
@@ -78,11 +83,11 @@ class Operator:
         until("the operator is ready", self.is_ready)
 
     def is_ready(self) -> bool:
-        """Its caches are filled, and its watches heard."""
+        """Its caches are filled, and its watches heard; one that has its lease for itself acts."""
         assert self._process is not None
         assert self._process.exitcode is None, f"the operator ended with {self._process.exitcode}:\n{self.log()[-4000:]}"
         try:
-            return self._get("/readyz") == "ok\n"
+            return self._get("/readyz") == "ok\n" and (self._shares or self.leads())
         except OSError:
             return False
 
@@ -106,6 +111,22 @@ class Operator:
         """Its exit code; None while it runs."""
         assert self._process is not None
         return self._process.exitcode
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def pod(self) -> str:
+        """The name that it goes by."""
+        return self._environ["POD_NAME"]
+
+    def leads(self) -> bool:
+        """It acts."""
+        return "trainingjob_operator_leads 1.0\n" in self.metrics()
 
     def kill(self) -> None:
         """kill -9."""

@@ -61,6 +61,7 @@ def test_a_refused_template_is_told_once_in_the_api_servers_words(lasting: Opera
     found = team.condition("Waiting")
     assert found["reason"] == "Refused"
     assert "no PriorityClass with name vip was found" in found["message"]
+    until("it is told", lambda: "Refused" in team.reasons())
     before, mark = passes(lasting), api_server.mark()
     until("ten more passes", lambda: passes(lasting) >= before + 10)
     assert team.reasons().count("Refused") == 1

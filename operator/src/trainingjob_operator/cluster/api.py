@@ -7,6 +7,7 @@ no kind of object. It never tries again: whoever calls looks again at the whole,
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -43,8 +44,12 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
-Unreachable = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
-"""What a call raises when it cannot be answered, or is answered with no."""
+class NotLeading(Exception):
+    """This operator may not write now: it does not hold the lease, or is not sure of it."""
+
+
+Unreachable = (ApiError, NotLeading, aiohttp.ClientError, OSError, TimeoutError)
+"""What a call raises when it cannot be answered, is answered with no, or may not be made."""
 
 
 def asked_pause(error: Exception) -> float:
@@ -67,11 +72,21 @@ async def configuration(environ: Mapping[str, str]) -> Configuration:
 class Api:
     """The API server."""
 
-    def __init__(self, configuration: Configuration, on_answer: Callable[[str, str, int], None] | None = None) -> None:
-        """`on_answer` is told method, path and status of every call (0: no answer), for the metrics."""
+    def __init__(
+        self,
+        configuration: Configuration,
+        on_answer: Callable[[str, str, int], None] | None = None,
+        leash: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        """`on_answer` is told method, path and status of every call (0: no answer), for the metrics.
+
+        `leash` says for how many seconds writes may be made. A write that is not answered by then is given up, so that none arrives
+        after another operator has begun to act.
+        """
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)
         self._on_answer = on_answer or (lambda method, path, status: None)
+        self._leash = leash
 
     async def call(
         self,
@@ -87,10 +102,14 @@ class Api:
 
         Raises:
             ApiError: the server refuses.
+            NotLeading: it is a write, and this operator may not write.
             aiohttp.ClientError, OSError, TimeoutError: it does not answer; the request may have been carried out.
         """
+        seconds = REQUEST_SECONDS if method == "GET" else min(REQUEST_SECONDS, self._leash())
+        if seconds <= 0:
+            raise NotLeading(f"{method} {path} is not for an operator without the lease")
         headers = {"Content-Type": content_type, "Accept": accept, **await self._credentials()}
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         status = 0
         try:
             response = await self._rest.request(method, self._url(path, query), headers=headers, body=body, _request_timeout=timeout)

@@ -39,11 +39,12 @@ class StaleError(Exception):
 class KubernetesCluster:
     """All jobs of a cluster."""
 
-    def __init__(self, api: Api, settings: Settings, wake: Callable[[JobKey], None]) -> None:
-        """`wake` is called when a pass is worth making."""
+    def __init__(self, api: Api, settings: Settings, wake: Callable[[JobKey], None], may_act: Callable[[], bool] = lambda: True) -> None:
+        """`wake` is called when a pass is worth making; `may_act` is asked before any rendezvous is told anything."""
         self._api = api
         self._settings = settings
         self._wake = wake
+        self._may_act = may_act
         self.jobs = Jobs(wake)
         self.children = Children(api, wake)
         self._events = Events(api)
@@ -90,10 +91,15 @@ class KubernetesCluster:
         if plan.events:
             await self._events.post(seen.job, plan.events, datetime.now(UTC))
 
-    async def refresh(self, key: JobKey) -> None:
-        """Read the job again."""
+    def wake(self, key: JobKey) -> None:
+        """Ask for a pass over the job."""
+        self._wake(key)
+
+    async def refresh(self, key: JobKey, *, new: bool = False) -> None:
+        """Read the job again; `new`: also one that is not known yet."""
+        take = self.jobs.put if new else self.jobs.renew
         try:
-            self.jobs.renew(await self._api.call("GET", TRAINING_JOBS.path(key.namespace, key.name)))
+            take(await self._api.call("GET", TRAINING_JOBS.path(key.namespace, key.name)))
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -176,7 +182,7 @@ class KubernetesCluster:
         if link is None:
             await self._unlink(key)
             identity = derive(self._settings.operator_key.get_secret_value(), uid)
-            link = Link(seen.rendezvous_address, identity, lambda: self._wake(key))
+            link = Link(seen.rendezvous_address, identity, lambda: self._wake(key), self._may_act)
             self._links[key] = ((uid, epoch), link)
         link.tell(plan.intent)
 

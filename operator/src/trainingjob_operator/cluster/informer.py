@@ -74,6 +74,8 @@ class Informer(Generic[T]):
         self.synced = asyncio.Event()
         self.heard = time.monotonic()
         """When the server was last heard."""
+        self._asked = asyncio.Event()
+        """For a list, though the watch stands."""
 
     def get(self, namespace: str, name: str) -> T | None:
         """What is known of one object."""
@@ -98,17 +100,28 @@ class Informer(Generic[T]):
             del self._entries[namespace, name]
             self._changed(known.value, None)
 
+    async def renew(self) -> None:
+        """List once more, now; returns when that has been done. While `run` runs."""
+        self.synced.clear()
+        self._asked.set()
+        await self.synced.wait()
+
     async def run(self) -> None:
         """Keep the copy for ever."""
         failures, listed = 0, False
         while True:
             began = time.monotonic()
             try:
+                if self._asked.is_set():
+                    self._asked.clear()
+                    listed = False
                 if not listed:
                     await self._list()
                     listed = True
-                await self._watch()
+                await self._watch_until_asked()
                 failures = 0
+                if self._asked.is_set():
+                    continue
             except ApiError as error:
                 listed = listed and error.status != _GONE
                 failures = 0 if error.status == _GONE else self._failed(failures, began)
@@ -143,6 +156,17 @@ class Informer(Generic[T]):
         for name in [name for name, entry in self._entries.items() if name not in found and entry.version <= self._reached]:
             self.drop(*name)
         self.synced.set()
+
+    async def _watch_until_asked(self) -> None:
+        watching, asked = asyncio.create_task(self._watch()), asyncio.create_task(self._asked.wait())
+        try:
+            await asyncio.wait((watching, asked), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+        finally:
+            for task in (watching, asked):
+                task.cancel()
+            await asyncio.gather(watching, asked, return_exceptions=True)
 
     async def _watch(self) -> None:
         query = self._selection() | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from trainingjob_operator.cluster.informer import version_of
 from trainingjob_operator.state import JobKey, Manifest
 
 MAX_PROBLEM = 1000
+GONE = 1000
+"""So many jobs that have gone are remembered: a list that was read before may tell of them after."""
 _STAND_IN = JobSpec.model_validate(
     {
         "training": {"task": {"class": "unreadable:Manifest"}, "epochs": 1},
@@ -62,6 +65,7 @@ class Jobs:
         """`changed` is told of every job that is new, changed or gone."""
         self._changed = changed
         self._known: dict[JobKey, KnownJob] = {}
+        self._gone: deque[str] = deque(maxlen=GONE)
 
     def get(self, key: JobKey) -> KnownJob | None:
         """The newest that is known of the job."""
@@ -72,7 +76,9 @@ class Jobs:
         return list(self._known.values())
 
     def put(self, manifest: Manifest) -> None:
-        """Take in an object, unless something newer is known."""
+        """Take in an object, unless something newer is known: also that it has gone."""
+        if manifest["metadata"]["uid"] in self._gone:
+            return
         key = JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         known = self._known.get(key)
         if known is not None and known.version >= version_of(manifest):
@@ -90,4 +96,5 @@ class Jobs:
         known = self._known.get(key)
         if known is not None and uid in (None, known.job.metadata.uid):
             del self._known[key]
+            self._gone.append(known.job.metadata.uid)
             self._changed(key)

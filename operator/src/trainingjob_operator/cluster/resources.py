@@ -31,6 +31,7 @@ NODES = Resource("v1", "Node", "nodes")
 EVENTS = Resource("v1", "Event", "events")
 NETWORK_POLICIES = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 REVISIONS = Resource("apps/v1", "ControllerRevision", "controllerrevisions")
+LEASES = Resource("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN = {resource.kind: resource for resource in (PODS, SERVICES, SECRETS, NETWORK_POLICIES, REVISIONS)}
 """What a job owns, by kind."""

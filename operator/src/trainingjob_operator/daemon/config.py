@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,11 @@ class Config:
 
     settings: Settings
     namespace: str
-    """The operator's own, where its key is."""
+    """The operator's own, where its key and its lease are."""
+    lease: str
+    """The name of the lease that says which of several operators acts."""
+    pod: str
+    """This process's own name, which no other has at the same time."""
     address: str
     """Where probes and metrics are served."""
     port: int
@@ -43,6 +49,8 @@ def read(environ: Mapping[str, str]) -> Config:
     return Config(
         settings=_settings(Path(path)) if path else Settings(),
         namespace=environ.get("POD_NAMESPACE", "default"),
+        lease=environ.get(f"{PREFIX}LEASE", "trainingjob-operator"),
+        pod=environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
         address=environ.get(f"{PREFIX}ADDRESS", "0.0.0.0"),  # noqa: S104 - kubelet and Prometheus come from outside the pod
         port=int(port),
         log_level=log_level,

@@ -35,6 +35,7 @@ class Metrics:
             "trainingjob_operator_loop_lag_seconds", "Delay of the event loop.", buckets=_LAG_BUCKETS, registry=self._registry
         )
         self.ready = Gauge("trainingjob_operator_ready", "1: all caches are filled and fresh.", registry=self._registry)
+        self.leads = Gauge("trainingjob_operator_leads", "1: this operator acts; the others stand by.", registry=self._registry)
 
     def tell_of(self, jobs: Callable[[], Iterable[KnownJob]], streams: Callable[[], tuple[int, int]]) -> None:
         """From now on, ask `jobs` and `streams` when Prometheus asks."""

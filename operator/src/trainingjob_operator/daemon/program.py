@@ -1,37 +1,31 @@
-"""The operator: everything put together, and run until a signal or until a part of it dies. Effects.
+"""One operator: its caches, its lease and its passes, until a part of it ends. Effects.
 
 kopf, informers, streams, timers ──▶ keyed queue ──▶ reconcile ──▶ KubernetesCluster
+
+Several may run. All of them watch, so each is ready to act; only the holder of the lease does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 import kopf
-from pydantic import SecretBytes
 
-from trainingjob_operator.cluster.api import METADATA_LIST_ONLY, Api, Unreachable, asked_pause, configuration
 from trainingjob_operator.cluster.backend import KubernetesCluster, StaleError
 from trainingjob_operator.cluster.children import synced
-from trainingjob_operator.cluster.informer import PAGE, version_of
-from trainingjob_operator.cluster.key import root_key
-from trainingjob_operator.cluster.resources import TRAINING_JOBS
+from trainingjob_operator.cluster.lease import RETRY_SECONDS, Elector
 from trainingjob_operator.daemon import handlers
 from trainingjob_operator.daemon.config import Config
 from trainingjob_operator.daemon.metrics import Metrics
-from trainingjob_operator.daemon.web import Web
+from trainingjob_operator.daemon.resync import Resync
 from trainingjob_operator.queue import WorkQueue
 from trainingjob_operator.reconcile import reconcile
 from trainingjob_operator.state import JobKey
-
-logger = logging.getLogger(__name__)
 
 LAG_SECONDS = 0.5
 DEAF_SECONDS = 120.0
@@ -39,20 +33,30 @@ DEAF_SECONDS = 120.0
 
 
 class Program:
-    """One operator."""
+    """One operator. It knows all jobs as soon as it is ready; it acts only while it holds the lease."""
 
-    def __init__(self, config: Config, api: Api, metrics_of: Metrics, cluster: KubernetesCluster, queue: WorkQueue[JobKey]) -> None:
+    def __init__(
+        self, config: Config, metrics_of: Metrics, cluster: KubernetesCluster, queue: WorkQueue[JobKey], elector: Elector, resync: Resync
+    ) -> None:
         """See `serve`."""
         self._config = config
-        self._api = api
         self._metrics = metrics_of
         self._cluster = cluster
         self._queue = queue
-        self._swept = asyncio.Event()
+        self._elector = elector
+        self._resync = resync
+        self._filled = asyncio.Event()
+        self._acts = False
+
+    def wake(self, key: JobKey) -> None:
+        """A pass over this job is worth making."""
+        if self._acts:
+            self._queue.add(key)
 
     async def pass_over(self, key: JobKey) -> float | None:
         """One pass over one job; what the queue calls."""
-        await self._swept.wait()
+        if self._elector.left() <= 0:
+            return RETRY_SECONDS
         began = time.perf_counter()
         result = "error"
         try:
@@ -67,35 +71,58 @@ class Program:
             self._queue.forget(key)
         return after
 
+    def acts(self) -> bool:
+        """This operator acts, and not another one."""
+        return self._acts and self._elector.left() > 0
+
     async def run(self, kube: Any, stop: asyncio.Event) -> None:
         """Run until a part of it ends.
 
         Raises:
+            LostLeaseError: another operator acts.
             Exception: a part of the operator has died; the whole is to be started again.
         """
         parts: list[Coroutine[Any, Any, None]] = [informer.run() for informer in self._cluster.children.informers]
-        parts += [self._sweep(), self._measure_lag(), self._watch_jobs(kube, stop)]
-        tasks = [asyncio.create_task(part) for part in parts]
+        parts += [self._lead(), self._measure_lag(), self._watch_jobs(kube, stop)]
+        campaign, *others = tasks = [asyncio.create_task(part) for part in (self._campaign(), *parts)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._acts = False
             await self._queue.close()
+            await _cancelled(campaign)
+            await self._elector.release()  # now that nothing is acted on any more, and before anything that takes its time
+            await _cancelled(*others)
             await self._cluster.close()
 
     def unready(self) -> str:
-        """Why this operator is not ready; "" if it is."""
-        if not self._swept.is_set():
+        """Why this operator is not ready; "" if it is, also where another one acts."""
+        if not self._filled.is_set():
             return "the caches are being filled"
         silent = min(informer.heard for informer in self._cluster.children.informers)
-        return "a watch is deaf" if time.monotonic() - silent > DEAF_SECONDS else ""
+        return "a watch is deaf" if self._resync.deaf or time.monotonic() - silent > DEAF_SECONDS else ""
+
+    async def _campaign(self) -> None:
+        await self._filled.wait()
+        await self._elector.run()
+
+    async def _lead(self) -> None:
+        """Know everything; once the lease is held know it anew, since the last holder wrote until then; and look again now and then."""
+        await synced(self._cluster.children)
+        await self._resync.fill()
+        self._filled.set()
+        await self._elector.leading.wait()
+        await asyncio.gather(self._resync.fill(), *(informer.renew() for informer in self._cluster.children.informers))
+        self._metrics.tell_of(self._cluster.jobs.all, self._cluster.streams)
+        self._acts = True
+        for job in self._cluster.jobs.all():
+            self.wake(job.key)
+        await self._resync.keep(self._config.settings.resync_seconds)
 
     async def _watch_jobs(self, kube: Any, stop: asyncio.Event) -> None:
-        await self._swept.wait()  # until then there may be no such kind of object, and kopf would never look again
+        await self._filled.wait()  # until then there may be no such kind of object, and kopf would never look again
         started = asyncio.Event()
         watching = kopf.operator(
             registry=handlers.registry(self._cluster.jobs, kube),
@@ -113,34 +140,6 @@ class Program:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _sweep(self) -> None:
-        """Compare the known jobs with those that there are, now and then: kopf never tells of a deletion that it has missed."""
-        await synced(self._cluster.children)
-        while True:
-            try:
-                await self._compare()
-                self._swept.set()
-                await asyncio.sleep(self._config.settings.resync_seconds)
-            except Unreachable as error:
-                logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
-                await asyncio.sleep(1.0)
-
-    async def _compare(self) -> None:
-        known = {job.key: job for job in self._cluster.jobs.all()}
-        found: set[JobKey] = set()
-        query: dict[str, Any] = {"limit": PAGE}
-        while True:
-            page = await self._api.call("GET", TRAINING_JOBS.path(), query=urlencode(query), accept=METADATA_LIST_ONLY)
-            found |= {JobKey(item["metadata"]["namespace"], item["metadata"]["name"]) for item in page.get("items") or ()}
-            query["continue"] = page["metadata"].get("continue")
-            if not query["continue"]:
-                break
-        for key, job in known.items():
-            if key not in found and job.version <= version_of(page):
-                self._cluster.jobs.drop(key, job.job.metadata.uid)
-            else:
-                self._queue.add(key)
-
     async def _measure_lag(self) -> None:
         while True:
             before = time.monotonic()
@@ -148,57 +147,13 @@ class Program:
             self._metrics.lag.observe(max(0.0, time.monotonic() - before - LAG_SECONDS))
 
 
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def end_on_signals(stop: asyncio.Event) -> None:
     """Have SIGTERM and SIGINT set `stop`. In a container nothing else would end the process: its number is 1."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-
-async def serve(config: Config, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    """Run an operator as `config` says, until `stop` is set. Its probes answer at once, and as long as it lives.
-
-    Raises:
-        Misconfigured: the operator's key is not as it must be.
-        Exception: a part of the operator has died.
-    """
-    kube = await configuration(environ)
-    metrics = Metrics()
-    api, web = Api(kube, metrics.answered), Web(metrics)
-    work = asyncio.create_task(_work(config, kube, api, metrics, web, stop))
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        port = await web.start(config.address, config.port)
-        logger.info("probes and metrics on %s:%d", config.address, port)
-        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
-    finally:
-        work.cancel()
-        stopped.cancel()
-        await asyncio.gather(work, stopped, return_exceptions=True)
-        await web.close()
-        await api.close()
-
-
-async def _work(config: Config, kube: Any, api: Api, metrics: Metrics, web: Web, stop: asyncio.Event) -> None:
-    config = _keyed(config, await _key(api, config.namespace))
-    queue: WorkQueue[JobKey] = WorkQueue(lambda job: program.pass_over(job), expected=Unreachable, asks=asked_pause)
-    cluster = KubernetesCluster(api, config.settings, queue.add)
-    program = Program(config, api, metrics, cluster, queue)
-    metrics.tell_of(cluster.jobs.all, cluster.streams)
-    web.unready = program.unready
-    await program.run(kube, stop)
-
-
-async def _key(api: Api, namespace: str) -> bytes:
-    while True:
-        try:
-            return await root_key(api, namespace)
-        except Unreachable as error:
-            logger.warning("the operator's key cannot be had yet: %s", error or type(error).__name__)
-            await asyncio.sleep(1.0)
-
-
-def _keyed(config: Config, key: bytes) -> Config:
-    settings = config.settings.model_copy(update={"operator_key": SecretBytes(key)})
-    return Config(settings, config.namespace, config.address, config.port, config.log_level)

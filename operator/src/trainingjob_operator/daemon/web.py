@@ -19,6 +19,8 @@ class Web:
     def __init__(self, metrics: Metrics) -> None:
         self.unready: Callable[[], str] = lambda: "the operator's key is not there yet"
         """Says why the operator is not ready; "" if it is."""
+        self.leads: Callable[[], bool] = lambda: False
+        """Says whether the operator acts."""
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
 
@@ -47,4 +49,5 @@ class Web:
 
     async def _text(self, _: web.Request) -> web.Response:
         self._metrics.ready.set(0 if self.unready() else 1)
+        self._metrics.leads.set(self.leads())
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})

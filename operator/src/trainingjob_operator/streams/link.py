@@ -17,8 +17,16 @@ from trainingjob_operator.streams.stream import Stream
 class Link:
     """The stream to the rendezvous at one address, and what came out of it."""
 
-    def __init__(self, address: str, identity: Identity, wake: Callable[[], None]) -> None:
-        self._stream = Stream(address, identity.certificate_pem, identity.operator_token, self._hear, on_change=self._changed)
+    def __init__(self, address: str, identity: Identity, wake: Callable[[], None], may_tell: Callable[[], bool] = lambda: True) -> None:
+        """`wake` is called when there is something new; `may_tell` is asked before the rendezvous is told anything."""
+        self._stream = Stream(
+            address,
+            identity.certificate_pem,
+            identity.operator_token,
+            self._hear,
+            on_change=self._changed,
+            may_tell=may_tell,
+        )
         self._wake = wake
         self._report: Report | None = None
         self._heard: dict[tuple[int, int], float] = {}

@@ -68,14 +68,19 @@ class Stream:
         on_report: Callable[[Report], None],
         *,
         on_change: Callable[[bool], None] | None = None,
+        may_tell: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`on_report` gets every report; `on_change` True when the stream stands and False when it is lost."""
+        """`on_report` gets every report; `on_change` True when the stream stands and False when it is lost.
+
+        No stream is opened, and nothing is told, while `may_tell` says no.
+        """
         self.address = address
         self.connected = False
         self._certificate = certificate
         self._token = token
         self._on_report = on_report
         self._on_change = on_change
+        self._may_tell = may_tell
         self._intent: Intent | None = None
         self._told = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -96,7 +101,7 @@ class Stream:
         failures = 0
         while True:
             try:
-                stood = await self._connection(context)
+                stood = await self._connection(context) if self._may_tell() else False
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 stood = self.connected
                 logger.debug("stream to %s: %s", self.address, error)
@@ -136,6 +141,8 @@ class Stream:
         self._told.set()
         while True:
             await self._told.wait()
+            while not self._may_tell():  # noqa: ASYNC110 - it depends on time alone
+                await asyncio.sleep(FIRST_RETRY_SECONDS)
             self._told.clear()
             if self._intent is not None:
                 await socket.send_str(self._intent.model_dump_json())

@@ -1,0 +1,102 @@
+"""The known jobs compared with those that there are: kopf never tells of a deletion that it has missed, and may go deaf. Effect: lists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlencode
+
+from trainingjob_operator.cluster.api import METADATA_LIST_ONLY, Api, Unreachable
+from trainingjob_operator.cluster.backend import KubernetesCluster
+from trainingjob_operator.cluster.informer import PAGE, version_of
+from trainingjob_operator.cluster.resources import TRAINING_JOBS
+from trainingjob_operator.state import JobKey, Manifest
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5.0
+"""A watch that has not told of a change after so long is deaf."""
+RETRY_SECONDS = 1.0
+
+
+class Resync:
+    """Looks at all jobs, by itself."""
+
+    def __init__(self, api: Api, cluster: KubernetesCluster) -> None:
+        self._api = api
+        self._cluster = cluster
+        self.deaf = False
+        """At the last look there were jobs of which the watch had not told."""
+
+    async def fill(self) -> None:
+        """Know all jobs as they are now, however long that takes."""
+        while True:
+            try:
+                known = self._cluster.jobs.all()
+                found = set()
+                async for page in self._pages():
+                    for manifest in page.get("items") or ():
+                        found.add(_key(manifest))
+                        self._cluster.jobs.put(manifest)
+                self._drop({job.key for job in known} - found, version_of(page))
+                return
+            except Unreachable as error:
+                logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def keep(self, seconds: float) -> None:
+        """Look every so many seconds, for ever."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.look()
+            except Unreachable as error:
+                logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
+
+    async def look(self) -> None:
+        """Find out what was missed, by the jobs' versions; every job that there is gets a pass.
+
+        Raises:
+            As Api.call.
+        """
+        known = self._cluster.jobs.all()
+        found: dict[JobKey, int] = {}
+        async for page in self._pages(METADATA_LIST_ONLY):
+            found |= {_key(manifest): version_of(manifest) for manifest in page.get("items") or ()}
+        self._drop({job.key for job in known} - found.keys(), version_of(page))
+        if self._behind(found):
+            await asyncio.sleep(GRACE_SECONDS)
+        behind = self._behind(found)
+        self.deaf = bool(behind)
+        if behind:
+            logger.warning("the watch of the jobs is deaf: it has not told of %d of %d", len(behind), len(found))
+        for key in behind:
+            await self._cluster.refresh(key, new=True)
+        for job in self._cluster.jobs.all():
+            self._cluster.wake(job.key)
+
+    def _behind(self, found: dict[JobKey, int]) -> list[JobKey]:
+        """Jobs of which something older is known, or nothing; one that has gone meanwhile is none of them."""
+        jobs = self._cluster.jobs
+        return [key for key, version in found.items() if (known := jobs.get(key)) is None or known.version < version]
+
+    def _drop(self, keys: set[JobKey], version: int) -> None:
+        for key in keys:
+            known = self._cluster.jobs.get(key)
+            if known is not None and known.version <= version:
+                self._cluster.jobs.drop(key, known.job.metadata.uid)
+
+    async def _pages(self, accept: str = "application/json") -> AsyncIterator[Manifest]:
+        query: dict[str, Any] = {"limit": PAGE}
+        while True:
+            page = await self._api.call("GET", TRAINING_JOBS.path(), query=urlencode(query), accept=accept)
+            yield page
+            query["continue"] = page["metadata"].get("continue")
+            if not query["continue"]:
+                return
+
+
+def _key(manifest: Manifest) -> JobKey:
+    return JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
