@@ -163,6 +163,24 @@ async def test_the_api_server_is_away_for_long(proxied: Operator, proxy: Proxy, 
     await until("the new job's pods", lambda: team.seen("later"), seconds=30.0)
 
 
+async def test_a_job_that_the_deaf_watch_of_jobs_does_not_tell_of(
+    operators: Callable[..., Operator], api_server: ApiServer, team: Team
+) -> None:
+    async with Proxy(api_server) as own:
+        operator = operators(own.kubeconfig(), resyncSeconds=1)
+        operator.start()
+        await until("the operator is ready", operator.is_ready)
+        deaf = own.add(Fault("GET", r"/trainingjobs\?watch", times=1000, delay=200.0))
+        own.cut_watches()
+        await until("the watch is opened again, and silent", lambda: deaf.fired)
+        team.jobs.made(job())
+        await until("the job's pods", team.seen)
+        team.spec(workers={"replicas": 1})
+        await until("what was changed is seen too", lambda: "worker-1-0" not in team.living())
+        assert operator.readiness() == (503, "a watch is deaf\n")
+        assert "the watch of the jobs is deaf: it has not told of 1 of" in operator.log()
+
+
 def metric(operator: Operator, line: str) -> float | None:
     """A value of the operator's metrics; None if it is not there."""
     found = [text.split()[-1] for text in operator.metrics().splitlines() if text.startswith(line)]
