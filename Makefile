@@ -62,9 +62,11 @@ lint: setup ## Style, types and the architecture's sentences
 format: setup ## Put the code into its standard form
 	ruff check --fix .
 	ruff format .
+GENERATED := crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml helm/trainingjob-operator/README.md
 generate: setup ## Rewrite every generated file
-	python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml
+	python -m trainingjob_cli.generate $(filter-out %/README.md,$(GENERATED))
+	python tests/chart/values_table.py
 verify: generate ## Are the generated files current?
-	git diff --exit-code -- crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml
+	git diff --exit-code -- $(GENERATED)
 clean: ## Remove what was installed and built here
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

@@ -53,6 +53,7 @@ def test_the_operators_chart_makes_these_objects_and_no_others(rendered: Objects
         ("RoleBinding", name),
         ("Service", f"{name}-metrics"),
         ("Deployment", name),
+        ("PodDisruptionBudget", name),
     }
 
 
@@ -63,16 +64,29 @@ def test_every_object_lies_in_the_releases_namespace_or_in_none(rendered: Object
     assert found == {kind: None if kind in clusterwide else NAMESPACE for kind in found}
 
 
+LASTING = {
+    "app.kubernetes.io/name": "trainingjob-operator",
+    "app.kubernetes.io/instance": "trainingjob-operator",
+    "app.kubernetes.io/component": "operator",
+    "app.kubernetes.io/part-of": "trainingjob",
+    "app.kubernetes.io/managed-by": "Helm",
+}
+VERSIONS = {"app.kubernetes.io/version": "0.1.0", "helm.sh/chart": "trainingjob-operator-0.1.0"}
+
+
 def test_every_object_says_which_chart_made_it(rendered: Objects):
     for each in rendered.all:
-        assert (
-            each["metadata"]["labels"].items()
-            >= {
-                "app.kubernetes.io/name": "trainingjob-operator",
-                "app.kubernetes.io/instance": "trainingjob-operator",
-                "app.kubernetes.io/version": "0.1.0",
-                "app.kubernetes.io/part-of": "trainingjob",
-                "app.kubernetes.io/managed-by": "Helm",
-                "helm.sh/chart": "trainingjob-operator-0.1.0",
-            }.items()
-        )
+        assert each["metadata"]["labels"].items() >= (LASTING | VERSIONS).items()
+
+
+def test_the_pods_labels_are_those_that_no_version_changes(rendered: Objects):
+    assert rendered.pod()["metadata"]["labels"] == LASTING
+
+
+def test_common_labels_are_on_every_object_and_on_the_pod_and_the_charts_own_win(helm: Helm):
+    objects = helm.render({"commonLabels": {"team": "ml", "app.kubernetes.io/name": "mine"}})
+
+    expected = {"team": "ml", "app.kubernetes.io/name": "trainingjob-operator"}
+    for each in [*objects.all, objects.pod()]:
+        assert each["metadata"]["labels"].items() >= expected.items()
+    assert "team" not in objects.one("Deployment")["spec"]["selector"]["matchLabels"]

@@ -1,6 +1,7 @@
 """Every value is documented, typed, and refused by its name where it is mistyped."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,6 +29,22 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every object that a schema describes, at any depth."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield schema
+        for child in schema.values():
+            yield from objects(child)
+
+
+def test_no_object_of_the_schema_takes_keys_that_it_does_not_know():
+    open_ones = [each for each in objects(SCHEMA) if each.get("additionalProperties", True) is True]
+
+    assert open_ones == [SCHEMA["properties"]["global"]], "that one is helm's own"
+    assert all(each["additionalProperties"] is False or "properties" not in each for each in objects(SCHEMA) if each not in open_ones)
+
+
 def test_the_schema_knows_every_value_and_has_no_other():
     assert keys(VALUES, SCHEMA) == set(LEAVES)
 
@@ -38,7 +55,7 @@ def test_every_value_says_what_it_is_for(path: str):
 
 
 def test_the_readmes_table_is_current():
-    assert values_table.table() in (OPERATOR / "README.md").read_text(), "run python tests/chart/values_table.py"
+    assert values_table.table() in (OPERATOR / "README.md").read_text(), "run make generate"
 
 
 @pytest.mark.parametrize("path", [*LEAVES, "affinity.nodeAffinity", "resources.limits"])
@@ -59,6 +76,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_name(helm: Helm, path: str)
         ("config.rendezvousPort", 80),
         ("config.progressSeconds", -1),
         ("config.terminationGraceSeconds", 1.5),
+        ("config.leaseSeconds", 2),
         ("config.interface", "a-name-that-is-too-long"),
         ("image.repository", "ghcr.io/trainingjob/operator@sha256:00"),
         ("image.digest", "sha256:123"),
@@ -67,6 +85,12 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_name(helm: Helm, path: str)
         ("fullnameOverride", "Capital"),
         ("imagePullSecrets", ["registry"]),
         ("tolerations", [{"keyy": "a"}]),
+        ("topologySpreadConstraints", [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "Never"}]),
+        ("affinity.nodeAffinity", {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerm": []}}),
+        ("affinity.podAntiAffinity", {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 0}]}),
+        ("extraEnv", [{"name": "A", "valueFrom": {"secretKeyReff": {"name": "a", "key": "b"}}}]),
+        ("replicas", -1),
+        ("serviceMonitor.interval", "30 seconds"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_its_name(helm: Helm, path: str, value: Any):

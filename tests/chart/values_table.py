@@ -1,6 +1,6 @@
 """The README's table of values, made from values.yaml and its comments.
 
-`python tests/chart/values_table.py` writes it anew; a test checks that it is current.
+`make generate` writes it anew; `make verify` and a test check that it is current.
 """
 
 from __future__ import annotations

@@ -25,17 +25,27 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- define "trainingjob-operator.labels" -}}
+{{/* What every object has, the pod too: nothing in it changes with the version. */}}
+{{- define "trainingjob-operator.lastingLabels" -}}
 {{ include "trainingjob-operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
 app.kubernetes.io/part-of: trainingjob
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "trainingjob-operator.ownLabels" -}}
+{{ include "trainingjob-operator.lastingLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "trainingjob-operator.labels" -}}
+{{- merge (include "trainingjob-operator.ownLabels" . | fromYaml) .Values.commonLabels | toYaml -}}
 {{- end }}
 
 {{/* The pod's labels: the chart's own win over the user's, and what the jobs' network policies ask for must be among them. */}}
 {{- define "trainingjob-operator.podLabels" -}}
-{{- $labels := merge (include "trainingjob-operator.selectorLabels" . | fromYaml) .Values.podLabels -}}
+{{- $labels := merge (include "trainingjob-operator.lastingLabels" . | fromYaml) .Values.podLabels .Values.commonLabels -}}
 {{- range $name, $value := .Values.config.operatorPodLabels -}}
 {{- if ne $value (get $labels $name | toString) -}}
 {{- fail (printf "config.operatorPodLabels: %s=%s is not a label of the operator's pod; add it to podLabels, or jobs cannot be reached" $name $value) -}}
@@ -70,4 +80,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $_ := set $config "defaultImage" (include "trainingjob-operator.image" (list . .Values.trainerImage)) -}}
 {{- $_ := set $config "rendezvousImage" (include "trainingjob-operator.image" (list . .Values.image)) -}}
 {{- toPrettyJson $config -}}
+{{- end }}
+
+{{/* What a monitor scrapes; of its own values. A job's figures keep the label `namespace`, which is the job's. */}}
+{{- define "trainingjob-operator.scraping" -}}
+- port: http
+  path: /metrics
+  honorLabels: true
+  {{- with .interval }}
+  interval: {{ . }}
+  {{- end }}
 {{- end }}

@@ -29,6 +29,9 @@ EVERYTHING: dict[str, Any] = {
         }
     },
     "priorityClassName": "system-cluster-critical",
+    "commonLabels": {"cost-centre": "17"},
+    "replicas": 3,
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}],
 }
 
 
