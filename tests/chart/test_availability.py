@@ -46,10 +46,19 @@ def test_they_are_spread_over_the_nodes_where_there_is_room(rendered: Objects):
     assert rendered.pod()["metadata"]["labels"].items() >= SELECTOR.items()
 
 
-def test_another_spread_takes_the_place_of_the_charts(helm: Helm):
-    zones = [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}]
+ZONES = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
 
-    assert helm.render({"topologySpreadConstraints": zones}).pod()["spec"]["topologySpreadConstraints"] == zones
+
+def test_another_spread_takes_the_place_of_the_charts_and_counts_the_charts_pods(helm: Helm):
+    (constraint,) = helm.render({"topologySpreadConstraints": [ZONES]}).pod()["spec"]["topologySpreadConstraints"]
+
+    assert constraint == ZONES | {"labelSelector": {"matchLabels": SELECTOR}, "matchLabelKeys": ["pod-template-hash"]}
+
+
+def test_a_spread_may_count_other_pods(helm: Helm):
+    chosen = ZONES | {"labelSelector": {"matchLabels": {"tier": "system"}}}
+
+    assert helm.render({"topologySpreadConstraints": [chosen]}).pod()["spec"]["topologySpreadConstraints"] == [chosen]
 
 
 def test_how_many_is_the_administrators_to_choose(helm: Helm):

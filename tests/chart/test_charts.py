@@ -8,6 +8,7 @@ import pytest
 from chart.charts import CRDS, KUBERNETES, NAMESPACE, OPERATOR, ROOT, Helm, Objects, load
 
 CHARTS = (CRDS, OPERATOR)
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
@@ -54,11 +55,12 @@ def test_the_operators_chart_makes_these_objects_and_no_others(rendered: Objects
         ("Service", f"{name}-metrics"),
         ("Deployment", name),
         ("PodDisruptionBudget", name),
+        *((kind, f"{name}-{suffix}") for kind in POLICIES for suffix in ("children", "pods", "secrets", "accounts")),
     }
 
 
 def test_every_object_lies_in_the_releases_namespace_or_in_none(rendered: Objects):
-    clusterwide = {"ClusterRole", "ClusterRoleBinding"}
+    clusterwide = {"ClusterRole", "ClusterRoleBinding", *POLICIES}
     found = {each["kind"]: each["metadata"].get("namespace") for each in rendered.all}
 
     assert found == {kind: None if kind in clusterwide else NAMESPACE for kind in found}

@@ -135,6 +135,7 @@ class ApiServer:
             f"--service-account-key-file={own.account_key}",
             f"--service-account-signing-key-file={own.account_key}",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",  # as kubeadm has it
             f"--audit-policy-file={self._policy}",
             f"--audit-log-path={self._audit.path}",
             "--audit-log-maxsize=10000",  # megabytes: a mark is a place in one file

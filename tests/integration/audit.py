@@ -33,6 +33,8 @@ class AuditEvent:
     """get, list, watch, create, update, patch, delete or deletecollection."""
     resource: str
     """The plural, with the subresource after a slash: trainingjobs/status."""
+    group: str
+    """The resource's API group; "" for the core's."""
     namespace: str
     name: str
     code: int | None
@@ -87,6 +89,7 @@ def _event(asked: dict[str, Any], told: dict[str, Any]) -> AuditEvent:
         user=asked["user"]["username"],
         verb=asked["verb"],
         resource=target.get("resource", "") + (f"/{subresource}" if subresource else ""),
+        group=target.get("apiGroup", ""),
         namespace=target.get("namespace", ""),
         name=target.get("name") or told.get("objectRef", {}).get("name", ""),
         code=told.get("responseStatus", {}).get("code"),

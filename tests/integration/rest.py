@@ -35,7 +35,7 @@ class Answer:
     @property
     def message(self) -> str:
         """Why it was not done."""
-        return str(self.body["message"]) if isinstance(self.body, dict) else str(self.body)
+        return str(self.body.get("message", "")) if isinstance(self.body, dict) else str(self.body)
 
     @property
     def causes(self) -> dict[str, list[str]]:

@@ -91,3 +91,52 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   interval: {{ . }}
   {{- end }}
 {{- end }}
+
+{{/* Not empty if an admission policy is wanted, of (list . .Values.admissionPolicies.operator). */}}
+{{- define "trainingjob-operator.guards" -}}
+{{- if eq "auto" (last . | toString) -}}
+{{- semverCompare ">=1.30.0-0" (first .).Capabilities.KubeVersion.Version | ternary "yes" "" -}}
+{{- else -}}
+{{- last . | ternary "yes" "" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Metadata of a cluster's object with a suffix, (list . "pods"). */}}
+{{- define "trainingjob-operator.clusterwide" -}}
+name: {{ include "trainingjob-operator.suffixed" . }}
+labels:
+  {{- include "trainingjob-operator.labels" (first .) | nindent 2 }}
+{{- end }}
+
+{{/* The condition that a request is the operator's own. */}}
+{{- define "trainingjob-operator.byOperator" -}}
+- name: by-the-operator
+  expression: request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "trainingjob-operator.serviceAccountName" . }}'
+{{- end }}
+
+{{/* The binding of the policy with a suffix. */}}
+{{- define "trainingjob-operator.denies" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  {{- include "trainingjob-operator.clusterwide" . | nindent 2 }}
+spec:
+  policyName: {{ include "trainingjob-operator.suffixed" . }}
+  validationActions: [Deny]
+{{- end }}
+
+{{/* How the pods are spread: as chosen, with the chart's own selector where none is given; else rather two on one node than one alone. */}}
+{{- define "trainingjob-operator.spread" -}}
+{{- $chosen := .Values.topologySpreadConstraints -}}
+{{- if not $chosen -}}
+{{- $chosen = list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway") -}}
+{{- end -}}
+{{- $own := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.selectorLabels" . | fromYaml)) -}}
+{{/* Only pods of one revision are counted: those of the last one are about to go. */}}
+{{- $_ := set $own "matchLabelKeys" (list "pod-template-hash") -}}
+{{- $spread := list -}}
+{{- range $chosen -}}
+{{- $spread = append $spread (ternary . (merge (deepCopy .) $own) (hasKey . "labelSelector")) -}}
+{{- end -}}
+{{- toYaml $spread -}}
+{{- end }}

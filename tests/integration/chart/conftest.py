@@ -10,10 +10,13 @@ import pytest
 
 from chart.charts import OPERATOR, Helm, find_helm
 from integration.api_server import ApiServer
+from integration.chart.guarded import children_of, when_guarded
 from integration.chart.release import JOB, JOBS, RESTRICTED, Release
 from integration.installation import make_namespace
 from integration.rest import MERGE, Rest
 from local_job import until
+from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.state import Manifest
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +57,15 @@ def job(rest: Rest, namespace: str) -> Iterator[str]:
     assert answer.ok, answer.message
     yield namespace
     assert rest("DELETE", jobs).ok
+
+
+@pytest.fixture(scope="session")
+def guarded(api_server: ApiServer, installed: Release) -> Rest:
+    """The protocol as the operator, once its admission policies are in force."""
+    return when_guarded(api_server, installed)
+
+
+@pytest.fixture
+def children(rest: Rest, job: str) -> dict[str, Manifest]:
+    """What the operator makes for the job `digits`, by kind; its two pods apart."""
+    return children_of(TrainingJob.from_object(rest("GET", f"{JOBS.format(team=job)}/digits").body))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chart.charts import Helm
+from integration.rest import Rest
 from trainingjob_api.resource import API_VERSION, KIND
 
 JOBS = f"/apis/{API_VERSION}/namespaces/{{team}}/trainingjobs"
@@ -42,3 +43,15 @@ class Release:
         ended = self.helm.run(verb, self.name, *arguments, *where)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
+
+
+def bind(rest: Rest, user: str, role: str, namespace: str) -> None:
+    """Give a user a cluster's role in a namespace."""
+    group = "rbac.authorization.k8s.io"
+    body = {
+        "metadata": {"name": f"{user}-{role}"[:63]},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    }
+    answer = rest("POST", f"/apis/{group}/v1/namespaces/{namespace}/rolebindings", body)
+    assert answer.ok, answer.message

@@ -8,18 +8,27 @@ import pytest
 
 from chart.permissions import OPERATOR, Table, own_namespace, table
 from integration.api_server import ApiServer
-from integration.chart.release import JOB, JOBS, Release
+from integration.chart.release import JOB, JOBS, Release, bind
 from integration.rest import APPLY, JSON, MERGE, Rest
 from local_job import until
-from trainingjob_api.resource import API_VERSION
+from trainingjob_api.resource import API_VERSION, KIND
 from trainingjob_operator.cluster.key import NAME as KEY
 
 RULES = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 SERVICES, PODS, SECRETS = (f"/api/v1/namespaces/{{team}}/{plural}" for plural in ("services", "pods", "secrets"))
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/{team}/networkpolicies"
 REVISIONS = "/apis/apps/v1/namespaces/{team}/controllerrevisions"
-NAMED = {"metadata": {"name": "x"}}
-POD = NAMED | {"spec": {"containers": [{"name": "a", "image": "b"}]}}
+OWNER = {"apiVersion": API_VERSION, "kind": KIND, "name": "digits", "uid": "0", "controller": True}
+NAMED = {"metadata": {"name": "x", "ownerReferences": [OWNER]}}
+SECRET = {"metadata": NAMED["metadata"] | {"name": "digits-0a1b2"}, "immutable": True}
+CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+POD = NAMED | {
+    "spec": {
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "a", "image": "b", "securityContext": CONTAINER}],
+    }
+}
 SERVICE = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 1}]}} | NAMED
 POLICY = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}} | NAMED
 
@@ -51,7 +60,7 @@ def test_the_operator_may_do_what_the_table_says_and_no_more(api_server: ApiServ
         ("DELETE", f"{JOBS}/digits", None, JSON),
         ("GET", "/api/v1/pods", None, JSON),
         ("POST", PODS, POD, JSON),
-        ("POST", SECRETS, NAMED, JSON),
+        ("POST", SECRETS, SECRET, JSON),
         ("PATCH", f"{SERVICES}/x?fieldManager=a", SERVICE, APPLY),
         ("PATCH", f"{POLICIES}/x?fieldManager=a", POLICY, APPLY),
         ("POST", REVISIONS, NAMED | {"revision": 1, "data": {}}, JSON),
@@ -96,7 +105,7 @@ def test_the_operator_may_not(operator: Rest, job: str, method: str, path: str, 
 def test_the_operator_makes_its_key_and_reads_no_other_secret_of_its_own_namespace(operator: Rest, rest: Rest, installed: Release):
     secrets = f"/api/v1/namespaces/{installed.namespace}/secrets"
     assert operator("GET", f"{secrets}/{KEY}").code == 404
-    assert operator("POST", secrets, {"metadata": {"name": KEY}, "stringData": {"key": "x"}}).ok
+    assert operator("POST", secrets, {"metadata": {"name": KEY}, "immutable": True, "stringData": {"key": "x"}}).ok
     assert rest("POST", secrets, {"metadata": {"name": "other"}}).ok
 
     assert operator("GET", f"{secrets}/{KEY}").body["data"] == {"key": "eA=="}
@@ -104,18 +113,6 @@ def test_the_operator_makes_its_key_and_reads_no_other_secret_of_its_own_namespa
     assert operator("GET", secrets).code == 403
     assert operator("DELETE", f"{secrets}/{KEY}").code == 403
     assert operator("PATCH", f"{secrets}/{KEY}", {"stringData": {"key": "y"}}, MERGE).code == 403
-
-
-def bind(rest: Rest, user: str, role: str, namespace: str) -> None:
-    """Give a user a cluster's role in a namespace."""
-    group = "rbac.authorization.k8s.io"
-    body = {
-        "metadata": {"name": f"{user}-{role}"[:63]},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-    }
-    answer = rest("POST", f"/apis/{group}/v1/namespaces/{namespace}/rolebindings", body)
-    assert answer.ok, answer.message
 
 
 def test_a_viewer_reads_jobs_and_changes_none(api_server: ApiServer, rest: Rest, installed: Release, job: str):
