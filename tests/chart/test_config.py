@@ -8,8 +8,8 @@ from pydantic.alias_generators import to_camel
 from chart.charts import OPERATOR, Helm, Objects, load
 from trainingjob_operator.settings import Settings
 
-COMPUTED = {"defaultImage", "rendezvousImage"}
-"""Made from the values of the images."""
+COMPUTED = {"defaultImage", "rendezvousImage", "namespaces", "watchNodes"}
+"""Made from the values of the images, and from those that permissions are made from as well."""
 OWN = {"operatorKey"}
 """A secret; never in a configuration file."""
 DIGEST = "sha256:" + "b" * 64
@@ -59,6 +59,12 @@ def test_the_jobs_images_come_from_the_charts(helm: Helm):
 
     assert found.rendezvous_image == f"ghcr.io/trainingjob/operator@{DIGEST}"
     assert found.default_image == "example.com/trainer:2"
+
+
+def test_the_operator_watches_what_it_has_rights_to(helm: Helm):
+    found = settings(helm.render({"watchNamespaces": ["team-a", "team-b"], "watchNodes": False}))
+
+    assert (found.namespaces, found.watch_nodes) == (("team-a", "team-b"), False)
 
 
 def test_the_trainers_digest_wins_over_its_tag(helm: Helm):

@@ -79,6 +79,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- $_ := set $config "defaultImage" (include "trainingjob-operator.image" (list . .Values.trainerImage)) -}}
 {{- $_ := set $config "rendezvousImage" (include "trainingjob-operator.image" (list . .Values.image)) -}}
+{{- $_ := set $config "namespaces" .Values.watchNamespaces -}}
+{{- $_ := set $config "watchNodes" .Values.watchNodes -}}
 {{- toPrettyJson $config -}}
 {{- end }}
 

@@ -5,6 +5,8 @@ It must not read the environment or files: entry points do, once.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes
 from pydantic.alias_generators import to_camel
 
@@ -20,6 +22,10 @@ class Settings(BaseModel):
 
     operator_name: str = "batch.trainingjob.dev/operator"
     """Jobs whose `managedBy` says another name are left alone."""
+    namespaces: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")], ...] = ()
+    """Where jobs are looked after; nothing: in all namespaces."""
+    watch_nodes: bool = True
+    """Nodes are watched: their loss is evidence. Without it workers of a lost node are replaced for their silence."""
     operator_key: SecretBytes = SecretBytes(b"a key for reading plans, never for running them")
     """The root of every job's tokens and keys. Real operators make their own; the default only lets `plan` print."""
     default_image: str = "ghcr.io/trainingjob/trainer:0.1.0"

@@ -133,3 +133,33 @@ async def test_only_the_pod_that_is_meant_is_deleted(known: Known, grace: int | 
     await known.children.delete("team", Deletion("Pod", "pod", grace))
     kinds = {"apiVersion": "v1", "kind": "DeleteOptions"}
     assert known.api.bodies == [kinds | {"preconditions": {"uid": "pod-uid"}} | expected]
+
+
+def paths(children: Children) -> list[str]:
+    """What is watched."""
+    return sorted(informer._path for informer in children.informers)
+
+
+def test_of_some_namespaces_each_is_watched_apart_and_nodes_only_if_they_may_be() -> None:
+    children = Children(Scripted(), [].append, ("a", "b"), watch_nodes=False)  # type: ignore[arg-type]
+    groups = ("/api/v1/{}pods", "/api/v1/{}services", "/apis/apps/v1/{}controllerrevisions", "/apis/networking.k8s.io/v1/{}networkpolicies")
+    assert paths(children) == sorted(group.format(f"namespaces/{place}/") for group in groups for place in "ab")
+    everywhere = Children(Scripted(), [].append)  # type: ignore[arg-type]
+    assert paths(everywhere) == sorted([*(group.format("") for group in groups), "/api/v1/nodes"])
+
+
+async def test_what_is_written_in_one_namespace_is_known_there() -> None:
+    api = Scripted()
+    children = Children(api, [].append, ("team", "other"))  # type: ignore[arg-type]
+    for place in ("team", "other"):
+        body = {"kind": "Pod"} | manifest(namespace=place, resourceVersion="20")
+        service = {"kind": "Service", "metadata": body["metadata"] | {"name": "service", "uid": "s"}}
+        api.answers += [body, service]
+        key = JobKey(place, "digits")
+        await children.create(key, body)
+        await children.create(key, service)
+        assert [pod.name for pod in children.pods(key, "job-uid", NOW)] == ["pod"]
+        assert children.objects(key, "job-uid") == {("Service", "service")}
+    api.answers.append({"kind": "Status"})
+    await children.delete("other", Deletion("Pod", "pod"))
+    assert api.bodies[-1]["preconditions"] == {"uid": "pod-uid"}

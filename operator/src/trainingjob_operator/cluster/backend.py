@@ -46,7 +46,7 @@ class KubernetesCluster:
         self._wake = wake
         self._may_act = may_act
         self.jobs = Jobs(wake)
-        self.children = Children(api, wake)
+        self.children = Children(api, wake, settings.namespaces, watch_nodes=settings.watch_nodes)
         self._events = Events(api)
         self._links: dict[JobKey, tuple[tuple[str, int], Link]] = {}
         """Job -> the uid and epoch that the stream is for, and the stream."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from trainingjob_operator.children import names
 from trainingjob_operator.cluster import nodes, pods
 from trainingjob_operator.cluster.api import APPLY_PATCH, Api, ApiError
-from trainingjob_operator.cluster.informer import Informer
+from trainingjob_operator.cluster.informer import Informer, Informers
 from trainingjob_operator.cluster.nodes import KnownNode
 from trainingjob_operator.cluster.pods import KnownPod
 from trainingjob_operator.cluster.resources import CHILDREN, NETWORK_POLICIES, NODES, PODS, REVISIONS, SERVICES, Resource, owner
@@ -41,8 +43,11 @@ class KnownObject:
 class Children:
     """All pods and other children of all TrainingJobs."""
 
-    def __init__(self, api: Api, wake: Callable[[JobKey], None]) -> None:
-        """`wake` is told of every job whose children, or whose pods' nodes, have changed."""
+    def __init__(self, api: Api, wake: Callable[[JobKey], None], namespaces: Collection[str] = (), *, watch_nodes: bool = True) -> None:
+        """`wake` is told of every job whose children, or whose pods' nodes, have changed.
+
+        Of `namespaces` if there are any, otherwise of all. Without `watch_nodes` every node is taken for sound.
+        """
         self._api = api
         self._wake = wake
         self._pods: defaultdict[JobKey, dict[str, KnownPod]] = defaultdict(dict)
@@ -51,14 +56,16 @@ class Children:
         self._gone: set[str] = set()
         """Nodes with pods whose end has been seen. One that was never seen may be too new: pods and nodes are watched apart."""
         self._secrets: dict[JobKey, set[str]] = {}
-        selector = names.JOB_LABEL
-        self._pod_informer = Informer(api, PODS, pods.read, self._pod_changed, selector=selector)
-        self._node_informer = Informer(api, NODES, nodes.read, self._node_changed)
+        self._pod_informers = Informers(
+            lambda place: Informer(api, PODS, pods.read, self._pod_changed, namespace=place, selector=names.JOB_LABEL), namespaces
+        )
         self._object_informers = {
-            resource.kind: Informer(api, resource, _reader(resource), self._object_changed, selector=selector, metadata_only=True)
+            resource.kind: Informers(partial(self._object_informer, resource), namespaces)
             for resource in (SERVICES, NETWORK_POLICIES, REVISIONS)
         }
-        self.informers: tuple[Informer[Any], ...] = (self._pod_informer, self._node_informer, *self._object_informers.values())
+        self._node_informer = Informer(api, NODES, nodes.read, self._node_changed)
+        objects = chain.from_iterable(self._object_informers.values())
+        self.informers: tuple[Informer[Any], ...] = (*self._pod_informers, *([self._node_informer] if watch_nodes else []), *objects)
 
     def pods(self, key: JobKey, uid: str, now: datetime) -> tuple[Pod, ...]:
         """The pods of the job with this uid, with what their nodes say of them."""
@@ -92,7 +99,8 @@ class Children:
 
     async def delete(self, namespace: str, deletion: Deletion) -> None:
         """Delete a pod, if it is still the one that is known; one that is gone is what was wanted."""
-        known = self._pod_informer.get(namespace, deletion.name)
+        informer = self._pod_informers.at(namespace)
+        known = informer.get(namespace, deletion.name)
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if known is not None:
             options["preconditions"] = {"uid": known.uid}
@@ -105,7 +113,7 @@ class Children:
                 raise
             return
         if answer.get("kind") == "Pod":
-            self._pod_informer.put(answer)
+            informer.put(answer)
 
     def forget(self, key: JobKey) -> None:
         """The job is gone."""
@@ -134,9 +142,13 @@ class Children:
         if resource.kind == "Secret":
             self._secrets.setdefault(key, set()).add(answer["metadata"]["name"])
         elif resource.kind == "Pod":
-            self._pod_informer.put(answer)
+            self._pod_informers.at(key.namespace).put(answer)
         else:
-            self._object_informers[resource.kind].put(answer)
+            self._object_informers[resource.kind].at(key.namespace).put(answer)
+
+    def _object_informer(self, resource: Resource, namespace: str | None) -> Informer[KnownObject | None]:
+        read, selector = _reader(resource), names.JOB_LABEL
+        return Informer(self._api, resource, read, self._object_changed, namespace=namespace, selector=selector, metadata_only=True)
 
     def _judged(self, known: KnownPod, now: datetime) -> Pod:
         trouble = self._trouble(known.node)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
@@ -58,12 +58,17 @@ class Informer(Generic[T]):
         project: Callable[[Manifest], T],
         changed: Callable[[T | None, T | None], None],
         *,
+        namespace: str | None = None,
         selector: str = "",
         metadata_only: bool = False,
     ) -> None:
-        """`changed` is told what a value was and is now (None: absent), in the order of the changes, and must not fail."""
+        """Of one namespace, or of all.
+
+        `changed` is told what a value was and is now (None: absent), in the order of the changes, and must not fail.
+        """
         self._api = api
         self._resource = resource
+        self._path = resource.path(namespace)
         self._project = project
         self._changed = changed
         self._selector = selector
@@ -143,7 +148,7 @@ class Informer(Generic[T]):
         query: dict[str, object] = {"limit": PAGE} | self._selection()
         while True:
             accept = METADATA_LIST_ONLY if self._metadata_only else "application/json"
-            page = await self._api.call("GET", self._resource.path(), query=urlencode(query), accept=accept)
+            page = await self._api.call("GET", self._path, query=urlencode(query), accept=accept)
             for manifest in page.get("items") or ():
                 found.add(_name(manifest))
                 self._take(manifest)
@@ -176,7 +181,7 @@ class Informer(Generic[T]):
             "timeoutSeconds": WATCH_SECONDS,
         }
         accept = METADATA_ONLY if self._metadata_only else "application/json"
-        async for event in self._api.watch(self._resource.path(), urlencode(query), accept, opened=self._hear):
+        async for event in self._api.watch(self._path, urlencode(query), accept, opened=self._hear):
             self._hear()
             manifest = event["object"]
             if event["type"] == "ERROR":
@@ -203,6 +208,22 @@ class Informer(Generic[T]):
 
     def _selection(self) -> dict[str, object]:
         return {"labelSelector": self._selector} if self._selector else {}
+
+
+class Informers(Generic[T]):
+    """The informers of one kind: one for each namespace that is watched, or a single one for all of them."""
+
+    def __init__(self, make: Callable[[str | None], Informer[T]], namespaces: Collection[str] = ()) -> None:
+        """`make` is asked for the informer of a namespace, or of all (None)."""
+        self._each = {namespace: make(namespace) for namespace in namespaces or (None,)}
+
+    def at(self, namespace: str) -> Informer[T]:
+        """The one that knows this namespace."""
+        found = self._each.get(namespace)
+        return self._each[None] if found is None else found
+
+    def __iter__(self) -> Iterator[Informer[T]]:
+        return iter(self._each.values())
 
 
 def _name(manifest: Manifest) -> Name:
