@@ -127,7 +127,8 @@ class Program:
         watching = kopf.operator(
             registry=handlers.registry(self._cluster.jobs, kube),
             settings=handlers.settings(),
-            clusterwide=True,
+            clusterwide=not self._config.settings.namespaces,
+            namespaces=self._config.settings.namespaces,
             standalone=True,
             ready_flag=started,
         )

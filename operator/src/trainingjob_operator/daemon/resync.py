@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,9 +24,11 @@ RETRY_SECONDS = 1.0
 class Resync:
     """Looks at all jobs, by itself."""
 
-    def __init__(self, api: Api, cluster: KubernetesCluster) -> None:
+    def __init__(self, api: Api, cluster: KubernetesCluster, namespaces: Collection[str] = ()) -> None:
+        """Those of `namespaces` if there are any."""
         self._api = api
         self._cluster = cluster
+        self._places = tuple(namespaces) or (None,)
         self.deaf = False
         """At the last look there were jobs of which the watch had not told."""
 
@@ -35,12 +37,13 @@ class Resync:
         while True:
             try:
                 known = self._cluster.jobs.all()
-                found = set()
+                found, versions = set(), set()
                 async for page in self._pages():
+                    versions.add(version_of(page))
                     for manifest in page.get("items") or ():
                         found.add(_key(manifest))
                         self._cluster.jobs.put(manifest)
-                self._drop({job.key for job in known} - found, version_of(page))
+                self._drop({job.key for job in known} - found, min(versions))
                 return
             except Unreachable as error:
                 logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
@@ -63,9 +66,11 @@ class Resync:
         """
         known = self._cluster.jobs.all()
         found: dict[JobKey, int] = {}
+        versions = set()
         async for page in self._pages(METADATA_LIST_ONLY):
+            versions.add(version_of(page))
             found |= {_key(manifest): version_of(manifest) for manifest in page.get("items") or ()}
-        self._drop({job.key for job in known} - found.keys(), version_of(page))
+        self._drop({job.key for job in known} - found.keys(), min(versions))
         if self._behind(found):
             await asyncio.sleep(GRACE_SECONDS)
         behind = self._behind(found)
@@ -89,13 +94,14 @@ class Resync:
                 self._cluster.jobs.drop(key, known.job.metadata.uid)
 
     async def _pages(self, accept: str = "application/json") -> AsyncIterator[Manifest]:
-        query: dict[str, Any] = {"limit": PAGE}
-        while True:
-            page = await self._api.call("GET", TRAINING_JOBS.path(), query=urlencode(query), accept=accept)
-            yield page
-            query["continue"] = page["metadata"].get("continue")
-            if not query["continue"]:
-                return
+        for place in self._places:
+            query: dict[str, Any] = {"limit": PAGE}
+            while True:
+                page = await self._api.call("GET", TRAINING_JOBS.path(place), query=urlencode(query), accept=accept)
+                yield page
+                query["continue"] = page["metadata"].get("continue")
+                if not query["continue"]:
+                    break
 
 
 def _key(manifest: Manifest) -> JobKey:
