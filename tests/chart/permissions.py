@@ -17,6 +17,7 @@ OPERATOR: Table = {
     ("", "nodes", "", ("list", "watch")),
     ("", "events", "", ("create", "patch")),
 }
+NODES: Table = {("", "nodes", "", ("list", "watch"))}
 
 
 def own_namespace(name: str) -> Table:
