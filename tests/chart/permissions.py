@@ -70,3 +70,8 @@ def table(rules: list[dict[str, Any]]) -> Table:
         for resource in rule["resources"]
         for name in rule.get("resourceNames", [""])
     }
+
+
+def unexplained(granted: Table, used: set[Right]) -> set[Right]:
+    """What has been granted and was neither used nor has a reason; and reasons that do not hold, since it was used."""
+    return (rights(granted) - used - SELDOM.keys() - NEVER_ASKED.keys()) | (used & NEVER_ASKED.keys())

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from chart.permissions import OPERATOR as CLUSTERWIDE
+from chart.permissions import Right, own_namespace, rights, unexplained
 from e2e.cluster.kube import Kube
 from e2e.cluster.release import DEPLOYMENT, NAMESPACE
 
@@ -45,3 +47,25 @@ def test_the_operator_was_refused_nothing(own_cluster: Kube, installed: Kube) ->
         if line.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"
     }
     assert refused == set()
+
+
+def test_every_right_is_used_or_has_a_reason(own_cluster: Kube, installed: Kube) -> None:
+    assert own_cluster.audit_log is not None
+    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    used = {right(line["objectRef"], line["verb"]) for line in mine}
+    granted = CLUSTERWIDE | own_namespace(DEPLOYMENT)
+    assert used - rights(granted) == set()
+    assert unexplained(granted, used) == set()
+
+
+def right(target: dict[str, Any], verb: str) -> Right:
+    """What a request needs."""
+    resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)
+    return target.get("apiGroup", ""), resource, verb
+
+
+def test_no_admission_policy_was_in_the_operators_way(own_cluster: Kube, installed: Kube) -> None:
+    assert own_cluster.audit_log is not None
+    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    said = {line["responseStatus"].get("message", "") for line in mine if line["responseStatus"]["code"] >= 400}
+    assert [message for message in said if "ValidatingAdmissionPolicy" in message] == []

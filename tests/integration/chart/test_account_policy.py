@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from integration.api_server import ApiServer
 from integration.chart.release import JOB, JOBS, Release, bind
 from integration.rest import MERGE, Rest
-from local_job import until
+from local_job import ROOT, until
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{team}"
-SUBJECT = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io"}
 SUSPEND = {"spec": {"suspend": True}}
 
 
@@ -48,12 +49,12 @@ def bob(api_server: ApiServer) -> Rest:
 
 @pytest.fixture
 def may_use(rest: Rest, api_server: ApiServer, jobs: str, job: str) -> None:
-    """Alice may use the account `trainer`, by the role that docs/installing.md shows."""
-    rules = [{"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["trainer"], "verbs": ["use"]}]
-    assert rest("POST", f"{RBAC.format(team=job)}/roles", {"metadata": {"name": "use-trainer"}, "rules": rules}).ok
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "use-trainer"}
-    binding = {"metadata": {"name": "alice-trainer"}, "roleRef": reference, "subjects": [SUBJECT | {"name": "alice"}]}
-    assert rest("POST", f"{RBAC.format(team=job)}/rolebindings", binding).ok
+    """Alice may use the account `trainer`, by the objects that docs/installing.md shows for jane."""
+    text = (ROOT / "docs/installing.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(apiVersion: rbac.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for each in YAML(typ="safe").load_all(block.replace("jane", "alice")):
+        answer = rest("POST", f"{RBAC.format(team=job)}/{each['kind'].lower()}s", each)
+        assert answer.ok, answer.message
     until("alice may use it", lambda: api_server.rest("alice")("POST", jobs, naming("trainer"), dryRun="All").ok)
 
 

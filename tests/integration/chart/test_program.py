@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from chart.charts import OPERATOR
-from chart.permissions import NEVER_ASKED, SELDOM, own_namespace, rights
 from chart.permissions import OPERATOR as CLUSTERWIDE
+from chart.permissions import own_namespace, rights, unexplained
 from integration.api_server import ApiServer
 from integration.chart.program import Program
-from integration.chart.release import JOBS, Release
+from integration.chart.release import JOB, JOBS, Release
 from integration.operator.program import Kubelet
 from integration.rest import MERGE, Rest
 from local_job import until
 from trainingjob_api.resource import API_VERSION
 
-MAY = rights(CLUSTERWIDE | own_namespace(""))
+GRANTED = CLUSTERWIDE | own_namespace("")
 
 
 @pytest.fixture
@@ -63,8 +63,22 @@ def test_an_operator_as_the_chart_starts_it_is_refused_nothing_and_asks_for_noth
     asked = [event for event in api_server.audit() if event.user == made.account]
     assert [event for event in asked if event.code in (401, 403)] == []
     used = {(event.group, event.resource, event.verb) for event in asked}
-    assert used - MAY == set()
-    assert MAY - used - SELDOM.keys() == NEVER_ASKED.keys()
+    assert used - rights(GRANTED) == set()
+    assert unexplained(GRANTED, used) == set()
+
+
+def test_a_job_in_kubernetes_own_namespace_waits_and_says_why(program: Program, rest: Rest):
+    job = f"{JOBS.format(team='kube-system')}/digits"
+    assert rest("POST", JOBS.format(team="kube-system"), JOB).ok
+
+    def waiting() -> str:
+        conditions = rest("GET", job).body.get("status", {}).get("conditions", ())
+        return next((each["message"] for each in conditions if each["type"] == "Waiting" and each["status"] == "True"), "")
+
+    said = until("it waits", waiting)
+
+    assert rest("DELETE", job).ok
+    assert "metadata.namespace: no TrainingJob may run in kube-system; create it in another namespace" in said
 
 
 def test_the_chart_probes_what_the_operator_answers(program: Program):
