@@ -99,6 +99,8 @@ class Observed:
     """The manifest cannot be read, and why; `job.spec` is then a stand-in that nothing may be concluded from."""
     refused: str = ""
     """Why something that is to exist is not taken by whoever holds it: a quota is full, a pod is not allowed."""
+    closing: bool = False
+    """Nothing can be made for the job any more, since all around it is being deleted."""
 
 
 class EventType(StrEnum):

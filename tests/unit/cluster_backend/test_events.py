@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from operator_builders import NOW, make_job
-from trainingjob_operator.cluster.api import ApiError
+from trainingjob_operator.cluster.api import ApiError, ClosingError
 from trainingjob_operator.cluster.events import Events
 from trainingjob_operator.reasons import Reason, normal, warning
 from trainingjob_operator.state import Event
@@ -76,3 +76,9 @@ async def test_a_lost_event_is_logged_and_nothing_else(story: Story, caplog: pyt
     assert "an event was lost (CheckpointCommitted)" in caplog.text
     await story.tell(checkpoint(200))
     assert story.methods() == ["POST", "POST", "POST"]
+
+
+async def test_where_all_is_being_deleted_there_is_no_story_to_tell(story: Story) -> None:
+    with pytest.raises(ClosingError):
+        await story.tell(checkpoint(100), checkpoint(200), answers=[ClosingError(403, "Forbidden", "the namespace is being terminated")])
+    assert story.methods() == ["POST"]

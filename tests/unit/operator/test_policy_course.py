@@ -122,6 +122,11 @@ def test_a_first_start_is_above_whatever_pods_are_there() -> None:
     assert (wanted.attempt, wanted.epoch, wanted.incarnations) == (1, 7, ((0, 0), (1, 5), (2, 0)))
 
 
+def test_nothing_is_made_where_all_is_being_deleted() -> None:
+    decision = decided(make_seen(job(make_status()), pods=(make_failed(1),), closing=True))
+    assert (decision.course, decision.wanted.incarnations) == (Course.IGNORED, ((0, 0), (1, 0), (2, 0)))
+
+
 def test_a_job_goes_on_after_a_suspension_with_everything_new() -> None:
     wanted = decided(make_seen(job(SUSPENDED), pods=(), report=None)).wanted
     assert (wanted.attempt, wanted.epoch, wanted.stop) == (2, 2, None)

@@ -30,6 +30,8 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 90.0
 """A watch on which not even a bookmark comes for so long is dead: the server sends one a minute."""
 _CONNECTIONS = 64
+_CLOSING = "NamespaceTerminating"
+"""The API server's word for why it makes nothing in a namespace that is being deleted."""
 _AGENT = "trainingjob-operator"
 
 
@@ -42,6 +44,10 @@ class ApiError(Exception):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+
+
+class ClosingError(ApiError):
+    """Nothing can be made there any more: the namespace is being deleted, and all that is in it goes."""
 
 
 class NotLeading(Exception):
@@ -174,4 +180,5 @@ def _refusal(status: int, data: bytes, retry_after: str | None) -> ApiError:
     told = said if isinstance(said, dict) else {}
     message = str(told.get("message") or data[:200].decode(errors="replace"))
     pause = float(retry_after) if retry_after is not None and retry_after.isdigit() else None
-    return ApiError(status, str(told.get("reason") or "Refused"), message, pause)
+    kind = ClosingError if _CLOSING in {cause.get("reason") for cause in (told.get("details") or {}).get("causes") or ()} else ApiError
+    return kind(status, str(told.get("reason") or "Refused"), message, pause)

@@ -7,13 +7,14 @@ and the next one looks anew.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from trainingjob_operator.children import names
 from trainingjob_operator.children.service import address
-from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError
+from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError, ClosingError
 from trainingjob_operator.cluster.children import Children
 from trainingjob_operator.cluster.events import Events
 from trainingjob_operator.cluster.jobs import Jobs
@@ -23,6 +24,8 @@ from trainingjob_operator.identity import derive
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Deletion, JobKey, Manifest, Observed, Plan, Role
 from trainingjob_operator.streams.link import Link
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -51,6 +54,8 @@ class KubernetesCluster:
         self._links: dict[JobKey, tuple[tuple[str, int], Link]] = {}
         """Job -> the uid and epoch that the stream is for, and the stream."""
         self._refused: dict[JobKey, str] = {}
+        self._closing: dict[JobKey, str] = {}
+        """Job -> its uid, where its namespace is known to be on its way out."""
         self._calls = asyncio.Semaphore(_CALLS)
 
     async def observe(self, key: JobKey) -> Observed | None:
@@ -73,6 +78,7 @@ class KubernetesCluster:
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
             problem=known.problem,
             refused=self._refused.get(key, ""),
+            closing=self._closing.get(key) == uid,
         )
 
     async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
@@ -82,6 +88,14 @@ class KubernetesCluster:
             StaleError: the job has changed meanwhile.
             Otherwise as Api.call.
         """
+        try:
+            await self._carry_out(key, seen, plan)
+        except ClosingError as error:
+            self._closing[key] = seen.job.metadata.uid
+            self._wake(key)
+            logger.info("%s: nothing more is made: %s", key, error.message)
+
+    async def _carry_out(self, key: JobKey, seen: Observed, plan: Plan) -> None:
         if plan.status != seen.job.status:
             await self._write_status(key, seen, plan)
         if not plan.is_first_half():
@@ -155,7 +169,7 @@ class KubernetesCluster:
             try:
                 await self.children.create(key, manifest)
             except ApiError as error:
-                if error.status not in _NOT_TAKEN:
+                if error.status not in _NOT_TAKEN or isinstance(error, ClosingError):
                     raise
                 return error.message
         return ""
@@ -197,6 +211,7 @@ class KubernetesCluster:
 
     async def _forget(self, key: JobKey) -> None:
         self._refused.pop(key, None)
+        self._closing.pop(key, None)
         self.children.forget(key)
         await self._unlink(key)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from trainingjob_api.resource import TrainingJob
-from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError, Unreachable
+from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError, ClosingError, Unreachable
 from trainingjob_operator.cluster.resources import EVENTS
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Event, Manifest
@@ -40,10 +40,16 @@ class Events:
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
 
     async def post(self, job: TrainingJob, events: tuple[Event, ...], now: datetime) -> None:
-        """Tell of `job`. A failure is logged: an event is no reason for another pass."""
+        """Tell of `job`. A failure is logged: an event is no reason for another pass.
+
+        Raises:
+            ClosingError: the job's namespace is being deleted.
+        """
         for event in events:
             try:
                 await self._post(job, event, now)
+            except ClosingError:
+                raise
             except Unreachable as error:
                 logger.warning("%s/%s: an event was lost (%s): %s", job.metadata.namespace, job.metadata.name, event.reason, error)
 

@@ -23,7 +23,7 @@ class Course(StrEnum):
     """What the job is about, after this pass."""
 
     IGNORED = "Ignored"
-    """It is being deleted, or another controller's: make nothing, say nothing."""
+    """It is being deleted, perhaps with its namespace, or another controller's: make nothing, say nothing."""
     INVALID = "Invalid"
     """The manifest cannot be run as it is: say so, leave what runs alone."""
     RUNNING = "Running"
@@ -52,7 +52,7 @@ def decide(seen: Observed, settings: Settings, ledger: Ledger, now: datetime) ->
     """Ask every policy, in order of precedence. `ledger` is filled in up to now."""
     job, wanted = seen.job, Wanted.of(seen.job.status)
     unchanged = Decision(Course.IGNORED, wanted, _quiet(seen))
-    if job.metadata.deletion_timestamp is not None:
+    if job.metadata.deletion_timestamp is not None or seen.closing:
         return unchanged
     if not seen.problem and job.spec.managed_by != settings.operator_name:
         return unchanged
