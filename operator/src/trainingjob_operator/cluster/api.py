@@ -6,6 +6,7 @@ no kind of object. It never tries again: whoever calls looks again at the whole,
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -138,7 +139,8 @@ class Api:
         """
         headers = {"Accept": accept, **await self._credentials()}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-        answer = await self._rest.request("GET", self._url(path, query), headers=headers, _request_timeout=timeout)
+        async with asyncio.timeout(REQUEST_SECONDS):  # it begins at once, however long it is silent afterwards
+            answer = await self._rest.request("GET", self._url(path, query), headers=headers, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         self._on_answer("WATCH", path, response.status)
         try:
