@@ -104,6 +104,41 @@ async def test_no_ghost_of_a_job_whose_deletion_was_missed(operators: Callable[.
         assert "Traceback" not in operator.log()
 
 
+async def test_history_is_forgotten_while_jobs_and_pods_are_deleted(
+    operators: Callable[..., Operator], api_server: ApiServer, team: Team
+) -> None:
+    """One job is gone, one is another of the same name, one has lost a worker: all of it between a watch that broke and its 410."""
+    async with Proxy(api_server) as own:
+        operator = operators(own.kubeconfig(), resyncSeconds=0.5)
+        operator.start()
+        await until("the operator is ready", operator.is_ready)
+        for name in (JOB, "gone", "again"):
+            await running(team, own, name)
+        watches = own.watching()
+        held = own.add(Fault("GET", r"watch=true", times=1000, status=500))
+        own.cut_watches()
+        await until("no watch is open", lambda: held.fired >= watches and not own.watching())
+        for name in ("gone", "again"):
+            team.delete(name)
+        again = team.jobs.made(job("again"))["metadata"]["uid"]
+        ghosts = {name: pod["metadata"]["uid"] for name, pod in team.kubelet.pods().items() if not name.startswith(f"{JOB}-")}
+        assert len(ghosts) == 4
+        for name in ghosts:
+            team.kubelet.remove(name)
+        team.kubelet.remove(next(name for name in team.kubelet.pods() if name.endswith("worker-1-0")))
+        held.status, held.expires, before = None, True, held.fired
+        await until("each watch is told so", lambda: held.fired >= before + watches)
+        own.clear()
+        await until("the lost worker is replaced", lambda: team.is_at([0, 1]))
+        await until("the new job's pods", lambda: team.seen("again"))
+        await until("the gone one is forgotten", lambda: 'name="gone"' not in operator.metrics())
+        owners = [pod["metadata"]["ownerReferences"][0] for pod in team.kubelet.pods().values()]
+        assert sorted(owner["name"] for owner in owners) == ["again", "again", JOB, JOB], "no pod of a ghost, none twice"
+        assert {owner["uid"] for owner in owners if owner["name"] == "again"} == {again}
+        assert team.status("again")["workers"] == [0, 0], "it is another job"
+        assert "Traceback" not in operator.log()
+
+
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 504])
 async def test_the_jobs_watch_is_refused_for_a_while(proxied: Operator, proxy: Proxy, team: Team, status: int) -> None:
     await until("all watches are open", lambda: proxy.watching() >= WATCHES)
