@@ -161,8 +161,8 @@ class Journal:
                 return None
             if owner is not None and not self._adopt:
                 raise OwnedByAnother(
-                    f"spec.checkpoint.storage.uri: {self._store.uri} belongs to the job {owner.owner_name} (uid {owner.owner_uid}). "
-                    "Give this job another prefix, or set spec.checkpoint.adopt to take its checkpoints over on purpose"
+                    "spec.checkpoint.storage.uri: give another one, or set checkpoint.adopt: true; "
+                    f"it belongs to the job {owner.owner_name} (uid {owner.owner_uid})"
                 )
             frame = self._frame(Authority(history.attempt, 0), seq)
             return Claim(nonce=self._uid, owner_uid=self._uid, owner_name=self._name, build=self._build, **frame)

@@ -4,6 +4,7 @@ import pytest
 
 from storage_fakes import MemoryStore, losing_answers, write_shards
 from trainingjob_api.contract.messages import GenerationId, Restore
+from trainingjob_api.status import FailureRecord
 from trainingjob_api.storage.entries import Authority
 from trainingjob_api.storage.layout import Label
 from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother, Unreachable
@@ -49,9 +50,19 @@ def test_the_first_opening_claims_fences_and_starts_fresh(store):
 
 
 def test_a_second_job_is_refused_naming_the_first(store, opened):
-    with pytest.raises(OwnedByAnother, match=r"default/digits.*spec\.checkpoint\.adopt"):
+    with pytest.raises(OwnedByAnother, match=r"checkpoint\.adopt: true; it belongs to the job default/digits"):
         journal(store, "u2", "default/other").open_attempt(generation(1), LATEST)
     assert len(store.objects) == 2
+
+
+def test_a_status_has_room_for_the_whole_refusal(store):
+    first = f"{'n' * 40}/{'j' * 40}"
+    journal(store, "u" * 36, first).open_attempt(generation(1), LATEST)
+    with pytest.raises(OwnedByAnother) as refused:
+        journal(store, "u2").open_attempt(generation(1), LATEST)
+    record = FailureRecord(worker=31, cause="UserError", message=f"UserError: {refused.value}")
+    assert "checkpoint.adopt: true" in record.message
+    assert first in record.message
 
 
 def test_adopting_takes_over_and_the_displaced_job_stands_down(store, opened):
