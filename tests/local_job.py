@@ -61,6 +61,25 @@ class Process:
         assert self.lives()
         os.kill(self.pid, signal.SIGKILL)
 
+    @contextmanager
+    def paused(self, seconds: float) -> Iterator[None]:
+        """SIGSTOP for so long at least, or until the body has ended; and proof that it stood still to the end."""
+        os.kill(self.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            until("it has stopped", self.is_stopped)
+            yield
+            until(f"{seconds} s have passed", lambda: time.monotonic() >= began + seconds, seconds + 1)
+            assert self.is_stopped()
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def is_stopped(self) -> bool:
+        """It is stopped by a signal."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
+
 
 def children(pid: int) -> list[Process]:
     """The living children of all threads of a process."""

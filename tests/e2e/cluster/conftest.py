@@ -52,16 +52,22 @@ def installed(cluster: Kube) -> Kube:
 
 @pytest.fixture(scope="session")
 def team(installed: Kube) -> Iterator[str]:
-    """A namespace that takes only restricted pods, with the keys to the bucket."""
-    name = f"team-{secrets.token_hex(3)}"
-    installed.run("kubectl", "create", "namespace", name)
-    installed.run("kubectl", "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    storage = installed.storage
-    keys = {"AWS_ACCESS_KEY_ID": storage.access_key, "AWS_SECRET_ACCESS_KEY": storage.secret_key}
-    literals = [f"--from-literal={key}={value}" for key, value in keys.items()]
-    installed.run("kubectl", "-n", name, "create", "secret", "generic", "s3-credentials", *literals)
+    """A namespace of these tests."""
+    name = make_team(installed)
     yield name
     installed.run("kubectl", "delete", "namespace", name, "--wait=false")
+
+
+def make_team(kube: Kube) -> str:
+    """A namespace that takes only restricted pods, with the keys to the bucket; its name."""
+    name = f"team-{secrets.token_hex(3)}"
+    kube.run("kubectl", "create", "namespace", name)
+    kube.run("kubectl", "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    storage = kube.storage
+    keys = {"AWS_ACCESS_KEY_ID": storage.access_key, "AWS_SECRET_ACCESS_KEY": storage.secret_key}
+    literals = [f"--from-literal={key}={value}" for key, value in keys.items()]
+    kube.run("kubectl", "-n", name, "create", "secret", "generic", "s3-credentials", *literals)
+    return name
 
 
 @pytest.fixture(scope="session")

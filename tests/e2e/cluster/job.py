@@ -56,9 +56,16 @@ class ClusterJob:
         """Delete a pod, without waiting for its end; the proof that it was there is that kubectl finds it."""
         self.kubectl("delete", "pod", name, "--wait=false", *flags)
 
-    def delete(self) -> None:
+    def delete(self, *flags: str) -> None:
         """Delete the job."""
-        self.kubectl("delete", KIND, self.name, "--ignore-not-found")
+        self.kubectl("delete", KIND, self.name, "--ignore-not-found", *flags)
+
+    def lose_status(self) -> None:
+        """What a backup without statuses brings back: the job, and nothing that was known of it."""
+        job = self.kube.get(KIND, self.name, "-n", self.namespace)
+        assert job.pop("status")
+        del job["metadata"]["resourceVersion"]
+        self.kubectl("replace", "--subresource=status", "-f", "-", stdin=json.dumps(job))
 
     # --- what is seen ---
 
@@ -102,6 +109,19 @@ class ClusterJob:
         kinds = "pods,services,secrets,networkpolicies,controllerrevisions"
         shown = self.kubectl("get", kinds, "-l", f"batch.trainingjob.dev/job={self.name}", "-o", "name")
         return shown.split()
+
+    def log(self) -> list[dict[str, Any]]:
+        """The entries of the job's log in the bucket."""
+        bucket, prefix = self.kube.storage.bucket, self._prefix()
+        return [json.loads(self.kube.storage.read(f"s3://{bucket}/{key}")) for key in sorted(self.kube.storage.list(f"{prefix}/log/"))]
+
+    def committed(self) -> list[int]:
+        """Steps of all checkpoint entries of the log, in their order."""
+        return [entry["step"] for entry in self.log() if entry["kind"] == "checkpoint"]
+
+    def _prefix(self) -> str:
+        uri: str = self.manifest["spec"]["checkpoint"]["storage"]["uri"]
+        return uri.partition(f"{self.kube.storage.bucket}/")[2]
 
     # --- waiting ---
 

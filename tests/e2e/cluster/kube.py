@@ -69,6 +69,18 @@ class Kube:
         """`kubectl get … -o json`."""
         return json.loads(self.run("kubectl", "get", *words, "-o", "json"))
 
+    def mark(self) -> int:
+        """Now, for `audit`."""
+        assert self.audit_log is not None
+        return self.audit_log.stat().st_size
+
+    def audit(self, since: int = 0) -> list[dict[str, Any]]:
+        """Every finished request since a mark, by the API server's audit log."""
+        assert self.audit_log is not None
+        with self.audit_log.open("rb") as log:
+            log.seek(since)
+            return [json.loads(line) for line in log if line.endswith(b"}\n")]
+
     def items(self, *words: str) -> list[dict[str, Any]]:
         """The items of a list."""
         found: list[dict[str, Any]] = self.get(*words)["items"]

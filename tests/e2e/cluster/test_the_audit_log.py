@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from chart.permissions import OPERATOR as CLUSTERWIDE
@@ -14,14 +12,8 @@ from e2e.cluster.release import DEPLOYMENT, NAMESPACE
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:{DEPLOYMENT}"
 
 
-def requests(log: Path) -> list[dict[str, Any]]:
-    """Every finished request."""
-    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
-
-
 def test_job_pods_never_talk_to_the_api_server(own_cluster: Kube, installed: Kube) -> None:
-    assert own_cluster.audit_log is not None
-    seen = requests(own_cluster.audit_log)
+    seen = own_cluster.audit()
     assert any(line["user"]["username"] == OPERATOR and line["verb"] == "create" for line in seen), "the log is of these tests"
     used = {line["user"]["username"] for line in seen}
     assert {name for name in used if name.startswith("system:serviceaccount:team-")} == set()
@@ -30,8 +22,7 @@ def test_job_pods_never_talk_to_the_api_server(own_cluster: Kube, installed: Kub
 
 
 def test_the_operator_only_creates_secrets_of_other_namespaces(own_cluster: Kube, installed: Kube) -> None:
-    assert own_cluster.audit_log is not None
-    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    mine = [line for line in own_cluster.audit() if line["user"]["username"] == OPERATOR]
     secrets = [line for line in mine if line["objectRef"].get("resource") == "secrets"]
     elsewhere = {line["verb"] for line in secrets if line["objectRef"].get("namespace") != NAMESPACE}
     assert elsewhere == {"create"}
@@ -39,8 +30,7 @@ def test_the_operator_only_creates_secrets_of_other_namespaces(own_cluster: Kube
 
 
 def test_the_operator_was_refused_nothing(own_cluster: Kube, installed: Kube) -> None:
-    assert own_cluster.audit_log is not None
-    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    mine = [line for line in own_cluster.audit() if line["user"]["username"] == OPERATOR]
     refused = {
         (line["verb"], line["objectRef"].get("resource"))
         for line in mine
@@ -50,8 +40,7 @@ def test_the_operator_was_refused_nothing(own_cluster: Kube, installed: Kube) ->
 
 
 def test_every_right_is_used_or_has_a_reason(own_cluster: Kube, installed: Kube) -> None:
-    assert own_cluster.audit_log is not None
-    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    mine = [line for line in own_cluster.audit() if line["user"]["username"] == OPERATOR]
     used = {right(line["objectRef"], line["verb"]) for line in mine}
     granted = CLUSTERWIDE | own_namespace(DEPLOYMENT)
     assert used - rights(granted) == set()
@@ -65,7 +54,6 @@ def right(target: dict[str, Any], verb: str) -> Right:
 
 
 def test_no_admission_policy_was_in_the_operators_way(own_cluster: Kube, installed: Kube) -> None:
-    assert own_cluster.audit_log is not None
-    mine = [line for line in requests(own_cluster.audit_log) if line["user"]["username"] == OPERATOR]
+    mine = [line for line in own_cluster.audit() if line["user"]["username"] == OPERATOR]
     said = {line["responseStatus"].get("message", "") for line in mine if line["responseStatus"]["code"] >= 400}
     assert [message for message in said if "ValidatingAdmissionPolicy" in message] == []

@@ -1,0 +1,87 @@
+"""The operator is killed in every phase of a job. The fault fired: the phase stands in the status when no operator lives any more. The
+result is that of an undisturbed run, no pod was made twice, and who survives is let alone.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from e2e.cluster import damage
+from e2e.cluster.conftest import Make
+from e2e.cluster.job import KIND, ClusterJob
+from e2e.cluster.kube import Kube
+from local_job import until
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_every_phase(own_cluster: Kube, make: Make, long: dict[str, Any], undisturbed: str) -> None:
+    job = make("loses-operator", workers__minReplicas=3, **long)
+    began = own_cluster.mark()
+    killed_in(job, "Starting", job.apply)
+    job.commits(200)
+    killed_in(job, "Running", lambda: None)
+    pods, survivors = job.uids(), {pod: job.processes(pod) for pod in (job.worker(0), job.worker(2))}
+    lost = job.worker(1)
+    killed_in(job, "Recovering", lambda: job.delete_pod(lost, "--force", "--grace-period=0"))
+    until("the lost worker trains again", lambda: (found := job.status())["workers"] == [0, 1, 0] and found["phase"] == "Running", 120)
+    killed_in(job, "RollingBack", lambda: job.patch(rollback={"toStep": 100, "request": "back"}))
+    status = until("it is done", lambda: (found := job.status()).get("lastRollbackRequest") == "back" and found)
+    assert status["attempt"] == 2
+    assert {pod: job.processes(pod) for pod in survivors} == survivors, "the survivors' processes are the same ones"
+    assert {pod: uid for pod, uid in job.uids().items() if pod in survivors} == {pod: pods[pod] for pod in survivors}
+
+    killed_in(job, "Suspending", lambda: job.patch(suspend=True))
+    killed_in(job, "Suspended", lambda: None)
+    saved = job.status()["checkpoint"]
+    killed_in(job, "Pending", lambda: job.patch(suspend=False))
+    job.reaches(max(saved, 1800))
+    with dead_operator(job) as at:
+        assert at["phase"] == "Running"
+        until("it is finished without an operator", lambda: "done" in [entry["kind"] for entry in job.log()], 120)
+        assert job.status() == at, "nobody has told of it"
+    status = job.succeeds()
+    assert job.weights() == undisturbed
+    assert (status["attempt"], status["workers"], status["rendezvous"]["epoch"]) == (3, [1, 2, 1], 2)
+    assert status.get("failures", 0) == 0
+    assert [entry["kind"] for entry in job.log()].count("done") == 1
+    workers = ["worker-0-0", "worker-0-1", "worker-1-0", "worker-1-1", "worker-1-2", "worker-2-0", "worker-2-1"]
+    assert made(job, began) == ["rendezvous-1", "rendezvous-2", *workers], "each pod once"
+
+
+def killed_in(job: ClusterJob, phase: str, provoke: Callable[[], object]) -> None:
+    """Kill the operator as soon as the job's status says `phase`, and have another one."""
+    with dead_operator(job, phase, provoke):
+        pass
+
+
+@contextmanager
+def dead_operator(job: ClusterJob, phase: str = "Running", provoke: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
+    """No operator lives in the body, which is given the status that the last one left; afterwards another one is ready."""
+    victims = damage.operators(job.kube)
+    assert victims
+    words = ["kubectl", "-n", job.namespace, "get", KIND, "-w", "-o", r"jsonpath={.metadata.name} {.status.phase}{'\n'}"]
+    with subprocess.Popen(words, env=dict(job.kube.environ), stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        provoke()
+        try:
+            assert any(line.split() == [job.name, phase] for line in watch.stdout)
+            damage.kill(victims)
+        finally:
+            watch.kill()
+    status = job.status()
+    assert status["phase"] == phase
+    yield status
+    damage.another_operator(job.kube)
+
+
+def made(job: ClusterJob, since: int) -> list[str]:
+    """The pods of the job that were created since then, without what is the same in all their names."""
+    created = [line for line in job.kube.audit(since) if line["verb"] == "create" and line["responseStatus"]["code"] == 201]
+    targets = [line["objectRef"] for line in created if line["objectRef"].get("namespace") == job.namespace]
+    names = [target["name"] for target in targets if target["resource"] == "pods" and "subresource" not in target]
+    return sorted(name.removeprefix(f"{job.name}-").partition("-")[2] for name in names if name.startswith(f"{job.name}-"))
