@@ -26,14 +26,14 @@ def reference(name: str) -> tuple[str, str]:
     return repository, tag
 
 
-def install(kube: Kube, **values: str) -> None:
+def install(kube: Kube, **values: str | int) -> None:
     """Install or upgrade both charts, and wait until the operator is ready."""
     made = kube.attempt("kubectl", "create", "namespace", NAMESPACE)
     assert made.returncode == 0 or "AlreadyExists" in made.stderr, made.stderr
     kube.run("kubectl", "label", "--overwrite", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     kube.run("helm", "upgrade", "--install", "trainingjob-crds", str(ROOT / "helm/trainingjob-crds"), "-n", NAMESPACE)
     (operator, tag), (trainer, trainer_tag) = reference("operator"), reference("trainer")
-    chosen = {
+    chosen: dict[str, str | int] = {
         "image.repository": operator,
         "image.tag": tag,
         "trainerImage.repository": trainer,
@@ -41,6 +41,6 @@ def install(kube: Kube, **values: str) -> None:
     } | values
     if kube.audit_log is not None:
         chosen["nodeSelector.kubernetes\\.io/hostname"] = "node-0"  # a test cuts the other one off
-    flags = [word for name, value in chosen.items() for word in ("--set-string", f"{name}={value}")]
+    flags = [word for name, value in chosen.items() for word in ("--set" if isinstance(value, int) else "--set-string", f"{name}={value}")]
     chart = str(ROOT / "helm/trainingjob-operator")
     kube.run("helm", "upgrade", "--install", RELEASE, chart, "-n", NAMESPACE, *flags, "--wait", "--timeout", "180s", seconds=240)

@@ -11,17 +11,25 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster import damage
+from e2e.cluster import damage, release
 from e2e.cluster.conftest import Make
 from e2e.cluster.job import KIND, ClusterJob
 from e2e.cluster.kube import Kube
 from local_job import until
 
 
+@pytest.fixture
+def hasty(own_cluster: Kube) -> Iterator[Kube]:
+    """The cluster, whose operators take each other for dead sooner than usual."""
+    release.install(own_cluster, **{"config.leaseSeconds": 5})
+    yield own_cluster
+    release.install(own_cluster)
+
+
 @pytest.mark.timeout(600)
-def test_killed_in_every_phase(own_cluster: Kube, make: Make, long: dict[str, Any], undisturbed: str) -> None:
+def test_killed_in_every_phase(hasty: Kube, make: Make, long: dict[str, Any], undisturbed: str) -> None:
     job = make("loses-operator", workers__minReplicas=3, **long)
-    began = own_cluster.mark()
+    began = hasty.mark()
     killed_in(job, "Starting", job.apply)
     job.commits(200)
     killed_in(job, "Running", lambda: None)
