@@ -17,6 +17,16 @@ CREATED = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 NOW = CREATED + timedelta(minutes=10)
 UID = "7a1b2c3d-0000-4000-8000-000000000001"
 SETTINGS = Settings()
+OTHERS = Settings(
+    default_image="trainer:2",
+    rendezvous_image="operator:2",
+    interface="eth7",
+    rendezvous_port=7000,
+    rendezvous_requests={"cpu": "1"},
+    rendezvous_limits={"memory": "1Gi"},
+    termination_grace_seconds=7,
+)
+"""All that pods are made from, as another version of the operator might have it."""
 ADDRESS = "rendezvous.test:29400"
 
 

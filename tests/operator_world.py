@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from operator_builders import ADDRESS, CREATED, SETTINGS, make_spec
+from operator_made import Made
 from operator_nodes import Nodes, ended
 from trainingjob_api.contract.intent import Intent, MemberView, Report
 from trainingjob_api.contract.messages import Failure, FailureCause, GenerationId, LogPosition, MemberId
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import MAX_STATUS_BYTES, Status
-from trainingjob_operator.children import names
+from trainingjob_operator.children import names, revision
 from trainingjob_operator.plan import plan
 from trainingjob_operator.state import Manifest, Observed, Plan, Pod, PodPhase, Role
 
@@ -57,7 +58,9 @@ class World:
         self.spec: dict[str, Any] = make_spec(recovery={"maxFailures": 8})
         self.status = Status()
         self.pods: dict[str, Pod] = {}
-        self.objects: set[tuple[str, str]] = set()
+        self.objects: dict[tuple[str, str], Manifest] = {}
+        self.settings = SETTINGS
+        self.made = Made()
         self.intents: dict[int, Intent] = {}
         self.log = Log()
         self.step = 0
@@ -91,6 +94,7 @@ class World:
             job=self.job(),
             pods=tuple(self.nodes.seen(pod, self.now) for pod in self.pods.values()),
             objects=frozenset(self.objects),
+            pinned=revision.read(kept) if (kept := self.objects.get((revision.KIND, self.status.revision))) else None,
             rendezvous_address=ADDRESS if any(kind == "Service" for kind, _ in self.objects) else None,
             report=report,
             reporting=self.reporting and report is not None,
@@ -100,7 +104,7 @@ class World:
     def operate(self, killed_after: int | None = None) -> Plan:
         """One pass of the operator, which dies after `killed_after` actions."""
         seen = self.observe()
-        decided = plan(seen, SETTINGS, self.now)
+        decided = plan(seen, self.settings, self.now)
         actions: list[Any] = [("status", decided.status)] if decided.status != seen.job.status else []
         actions += [("create", manifest) for manifest in decided.create]
         actions += [("delete", deletion) for deletion in decided.delete]
@@ -115,6 +119,8 @@ class World:
         old = self.status
         self._check_growth(old, status)
         self._check_replacements(old, status)
+        if self._at_rest(old) and not self._at_rest(status):
+            self.made.begin()
         assert len(status.model_dump_json(by_alias=True, exclude_none=True)) < MAX_STATUS_BYTES
         self.status = Status.model_validate(status.to_object())
         for pod in self.pods.values():
@@ -151,9 +157,10 @@ class World:
     def _create(self, manifest: Manifest) -> None:
         name, kind = manifest["metadata"]["name"], manifest["kind"]
         if kind != "Pod":
-            self.objects.add((kind, name))
+            self.objects[kind, name] = manifest
             return
         assert name not in self.noted, f"{name} has been seen, and is made again"
+        self.made.take(manifest)
         labels = manifest["metadata"]["labels"]
         role = Role(labels[names.ROLE_LABEL])
         number = int(labels[names.EPOCH_LABEL if role is Role.RENDEZVOUS else names.INCARNATION_LABEL])

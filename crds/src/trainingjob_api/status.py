@@ -7,14 +7,18 @@ longer than its bound is cut to it. So the object stays under 16 KiB. A number t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 MAX_WORKERS = 512
+CONDITIONS = frozenset({"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid", "RolledBack", "Waiting"})
+"""The types of conditions that this version says; others are a newer one's, and come after them."""
 MAX_STATUS_BYTES = 16 << 10
 """What a status with every list and text at its bound stays below."""
 
@@ -72,7 +76,7 @@ class Condition(StatusModel):
     """A Kubernetes condition."""
 
     type: Annotated[str, _cut(63), _bound("maxLength", 63)]
-    """What it is about: Complete, Failed, Suspended, Ready, Reporting, Valid, Waiting."""
+    """What it is about: Complete, Failed, Suspended, Ready, Reporting, Valid, RolledBack, Waiting."""
     status: Annotated[str, _cut(16), _bound("maxLength", 16)]
     """True, False or Unknown."""
     reason: Word = ""
@@ -83,6 +87,15 @@ class Condition(StatusModel):
     """When status last changed."""
     observed_generation: int = 0
     """The metadata.generation that it speaks of."""
+
+
+def _known_first(values: Iterable[Condition | Mapping[str, Any]]) -> tuple[Condition | Mapping[str, Any], ...]:
+    """As many conditions as there may be; where a newer operator has said more, none of those that decisions are made by is lost."""
+
+    def is_foreign(value: Condition | Mapping[str, Any]) -> bool:
+        return (value.type if isinstance(value, Condition) else value.get("type")) not in CONDITIONS
+
+    return tuple(sorted(values, key=is_foreign)[: len(CONDITIONS)])
 
 
 class WorkerRecord(StatusModel):
@@ -181,8 +194,9 @@ def _numbers(value: object) -> object:
     """Numbers as the object has them ("0-3,7"), one by one."""
     if not isinstance(value, str):
         return tuple(value)[:MAX_WORKERS] if isinstance(value, list | tuple) else value
-    ends = [part.partition("-") for part in value.split(",") if part]
-    return tuple(number for first, _, last in ends for number in range(int(first), int(last or first) + 1))[:MAX_WORKERS]
+    runs = [found for part in value.split(",") if (found := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part))]
+    numbers = (number for run in runs for number in range(int(run[1]), int(run[2] or run[1]) + 1))
+    return tuple(islice(numbers, MAX_WORKERS))
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
@@ -220,8 +234,8 @@ class Status(StatusModel):
     """What the job does or waits for, for a person."""
     conditions: Annotated[
         tuple[Condition, ...],
-        _newest(8),
-        Field(json_schema_extra={"maxItems": 8, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        BeforeValidator(_known_first),
+        Field(json_schema_extra={"maxItems": len(CONDITIONS), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = ()
     """Complete, Failed, Suspended, Ready, Reporting and others: what programs read."""
     observed_generation: int = 0
@@ -240,6 +254,8 @@ class Status(StatusModel):
     """The workers' image, as pinned when the job started."""
     build: Annotated[str, _cut(64), _bound("maxLength", 64)] = ""
     """Names image and training; workers of another build are refused."""
+    revision: Annotated[str, _cut(66), _bound("maxLength", 66)] = ""
+    """The ControllerRevision that the job's pods are made from; another one after a suspension."""
     opened_attempt: int = 0
     """The newest attempt that has begun: its restore point is in the log."""
     stop: StopRecord | None = None

@@ -48,7 +48,7 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
 def preview(job: TrainingJob, settings: Settings, now: datetime) -> tuple[Manifest, ...]:
     """The objects that would be made for `job`, were it new."""
     begun = plan(Observed(job=job), settings, now).status
-    there = Observed(job=job.model_copy(update={"status": begun}), rendezvous_address=address(job, settings))
+    there = Observed(job=job.model_copy(update={"status": begun}), rendezvous_address=address(job, settings.rendezvous_port))
     return plan(there, settings, now).create
 
 
@@ -56,7 +56,7 @@ def _missing(seen: Observed, decision: Decision, first: Intent | None, settings:
     if decision.course not in (Course.RUNNING, Course.STOPPING) or first is None:
         return ()
     identity = derive(settings.operator_key.get_secret_value(), seen.job.metadata.uid)
-    desired = Desired(first, seats(seen, decision.wanted), pin(seen.job, settings), identity)
+    desired = Desired(first, seats(seen, decision.wanted), pin(seen, settings), identity)
     return missing(seen, desired, settings, workers=decision.course is Course.RUNNING)
 
 

@@ -8,6 +8,7 @@ Kubernetes objects are plain dicts (`Manifest`). The two backends of the cluster
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -80,6 +81,23 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Pinned:
+    """What all pods of one life of a job are made from, as its ControllerRevision keeps it. A life ends with a suspension."""
+
+    name: str
+    """The revision's; it carries a hash of the data."""
+    data: str = field(repr=False)
+    """The revision's data, as JSON (see children.revision): it is kept for every job, and read when a pod is to be made."""
+    port: int
+    """The rendezvous'."""
+
+    def content(self) -> Manifest:
+        """The data, anew with every call."""
+        found: Manifest = json.loads(self.data)
+        return found
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything a pass looks at."""
 
@@ -87,6 +105,8 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     objects: frozenset[tuple[str, str]] = frozenset()
     """(kind, name) of the job's other children that exist: Secret, Service, NetworkPolicy, ControllerRevision."""
+    pinned: Pinned | None = None
+    """Of the ControllerRevision that the status names; None: it is not there, or not what its name says."""
     rendezvous_address: str | None = None
     """host:port at which agents reach the rendezvous, known once its Service exists."""
     report: Report | None = None

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from operator_builders import SETTINGS
+from operator_builders import OTHERS, SETTINGS
 from operator_world import World
 from trainingjob_operator.plan import plan
 from trainingjob_operator.state import PodPhase, Role
@@ -106,6 +106,11 @@ class OperatorHistories(RuleBasedStateMachine):
     def scale(self, replicas: int) -> None:
         self.world.edit(workers={"replicas": replicas, "minReplicas": 2})
 
+    @rule(other=st.booleans())
+    def upgrade(self, other: bool) -> None:
+        """Another version of the operator, or the first one again."""
+        self.world.settings = OTHERS if other else SETTINGS
+
     @rule()
     def converge(self) -> None:
         """plan(observed after plan) = nothing to do."""
@@ -113,11 +118,11 @@ class OperatorHistories(RuleBasedStateMachine):
         for _ in range(8):
             if world.operate().requeue_after != 0.0 and self._is_content():
                 return
-        raise AssertionError(f"still busy after eight passes: {plan(world.observe(), SETTINGS, world.now)}")
+        raise AssertionError(f"still busy after eight passes: {plan(world.observe(), world.settings, world.now)}")
 
     def _is_content(self) -> bool:
         seen = self.world.observe()
-        last = plan(seen, SETTINGS, self.world.now)
+        last = plan(seen, self.world.settings, self.world.now)
         return last.status == seen.job.status and (last.create, last.delete, last.events) == ((), (), ())
 
     def teardown(self) -> None:
@@ -152,7 +157,7 @@ class OperatorHistories(RuleBasedStateMachine):
             world.operate()
             world.end_deleting()
         seen = world.observe()
-        last = plan(seen, SETTINGS, world.now)
+        last = plan(seen, world.settings, world.now)
         assert last.status == seen.job.status
         assert (last.create, last.delete, last.intent, last.events, last.requeue_after) == ((), (), None, (), None)
         assert not [pod for pod in world.pods.values() if pod.role is Role.RENDEZVOUS or pod.phase is PodPhase.RUNNING]

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ def full() -> Status:
         unseen=tuple(range(600)),
         image=LONG,
         build=LONG,
+        revision=LONG,
         opened_attempt=10**6,
         stop=StopRecord(request=LONG, time=NOW, reason=LONG, message=LONG),
         quarantined=tuple(10**9 - index for index in range(100)),
@@ -111,6 +113,18 @@ def test_what_a_newer_operator_wrote_is_read():
 
     assert status.phase == "Hibernating"
     assert status.restore.kind == "Branch"
+
+
+def test_of_more_conditions_than_there_may_be_those_that_decisions_are_made_by_stay():
+    foreign = [{"type": f"New{index}", "status": "True", "reason": "Because", "novelty": 1} for index in range(9)]
+    status = Status.model_validate({"conditions": [*foreign, {"type": "Complete", "status": "True"}]})
+
+    assert [condition.type for condition in status.conditions] == ["Complete", *(f"New{index}" for index in range(7))]
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("0-2,7,every", (0, 1, 2, 7)), ("0-999999999", tuple(range(512))), ("3-", ()), ("!", ())])
+def test_numbers_in_another_form_are_passed_over(text: str, numbers: tuple[int, ...]):
+    assert Status.model_validate({"unseen": text}).unseen == numbers
 
 
 def test_an_absent_status_is_an_empty_one():

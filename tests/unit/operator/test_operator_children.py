@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from operator_builders import ADDRESS, SETTINGS, UID, make_job, make_status
+from operator_builders import SETTINGS, UID, make_job, make_status
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.runtime import RendezvousEnvironment, WorkerEnvironment
+from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_operator.children import names
+from trainingjob_operator.children import rendezvous as rendezvous_pods
+from trainingjob_operator.children import worker as worker_pods
 from trainingjob_operator.children.network_policy import network_policy
-from trainingjob_operator.children.pinned import Pinned, pin
+from trainingjob_operator.children.pinned import configuration, pin
 from trainingjob_operator.children.rendezvous import rendezvous
-from trainingjob_operator.children.revision import revision
+from trainingjob_operator.children.revision import pinned, read, revision
 from trainingjob_operator.children.secret import secret
 from trainingjob_operator.children.service import address, service
 from trainingjob_operator.children.worker import worker
 from trainingjob_operator.identity import Identity
+from trainingjob_operator.state import Manifest, Observed
 
 IDENTITY = Identity(certificate_pem="CERTIFICATE", private_key_pem="KEY", worker_token="WORKER", operator_token="OPERATOR")
-PINNED = Pinned(image="image:1", build="0123456789abcdef", config="{}")
+BUILD = "0123456789abcdef"
 BASE = names.base("digits", UID)
 LABELS = {
     "app.kubernetes.io/name": "trainingjob",
@@ -64,6 +68,15 @@ def meta(name: str, **labels: str) -> dict[str, Any]:
     return {"name": name, "namespace": "team", "labels": LABELS | labels, "ownerReferences": [OWNER]}
 
 
+def make_worker(job: TrainingJob, index: int = 0, incarnation: int = 0) -> Manifest:
+    template = worker_pods.template(job, "image:1", BUILD, IDENTITY.certificate_pem, SETTINGS)
+    return worker(job, index, incarnation, template, "{}")
+
+
+def make_rendezvous(job: TrainingJob, intent: Intent) -> Manifest:
+    return rendezvous(job, intent, rendezvous_pods.template(job, IDENTITY.certificate_pem, SETTINGS))
+
+
 def test_worker() -> None:
     job = make_job(workers=WORKERS, checkpoint=STORAGE)
     expected = {
@@ -99,16 +112,16 @@ def test_worker() -> None:
                         variable("OMP_NUM_THREADS", "1"),
                         variable("TRAININGJOB_JOB", "team/digits"),
                         variable("TRAININGJOB_JOB_UID", UID),
-                        variable("TRAININGJOB_CONFIG", "{}"),
-                        variable("TRAININGJOB_BUILD", "0123456789abcdef"),
-                        variable("TRAININGJOB_WORKER", "2"),
-                        variable("TRAININGJOB_INCARNATION", "5"),
-                        variable("TRAININGJOB_RENDEZVOUS", ADDRESS),
+                        variable("TRAININGJOB_BUILD", BUILD),
+                        variable("TRAININGJOB_RENDEZVOUS", f"{BASE}.team.svc:29400"),
                         variable("TRAININGJOB_RENDEZVOUS_CERTIFICATE", "CERTIFICATE"),
                         variable("TRAININGJOB_TERMINATION_LOG", "/dev/termination-log"),
                         variable("TRAININGJOB_SCRATCH", "/tmp"),
                         reference("TRAININGJOB_TOKEN", "worker-token"),
                         {"name": "TRAININGJOB_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                        variable("TRAININGJOB_WORKER", "2"),
+                        variable("TRAININGJOB_INCARNATION", "5"),
+                        variable("TRAININGJOB_CONFIG", "{}"),
                     ],
                     "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "keys"}}],
                     "resources": {"requests": {"cpu": 2}, "limits": {"memory": "4Gi", "nvidia.com/gpu": 2}},
@@ -122,17 +135,17 @@ def test_worker() -> None:
             ],
         },
     }
-    assert worker(job, 2, 5, ADDRESS, PINNED, SETTINGS, IDENTITY) == expected
+    assert make_worker(job, 2, 5) == expected
 
 
 def test_a_plain_worker_asks_for_nothing_it_was_not_told_to() -> None:
-    (container,) = worker(make_job(), 0, 0, ADDRESS, PINNED, SETTINGS, IDENTITY)["spec"]["containers"]
+    (container,) = make_worker(make_job())["spec"]["containers"]
     assert "resources" not in container
     assert "envFrom" not in container
 
 
 def test_the_agent_can_read_what_it_is_told() -> None:
-    (container,) = worker(make_job(), 1, 0, ADDRESS, PINNED, SETTINGS, IDENTITY)["spec"]["containers"]
+    (container,) = make_worker(make_job(), 1)["spec"]["containers"]
     environment = {entry["name"]: entry.get("value", "filled in") for entry in container["env"]}
     read = WorkerEnvironment.from_env({name: value for name, value in environment.items() if name.startswith("TRAININGJOB_")})
     assert (read.worker, read.token, read.address) == (1, "filled in", "filled in")
@@ -167,8 +180,6 @@ def test_rendezvous() -> None:
                         variable("PYTHONUNBUFFERED", "1"),
                         variable("TRAININGJOB_JOB", "team/digits"),
                         variable("TRAININGJOB_JOB_UID", UID),
-                        variable("TRAININGJOB_EPOCH", "4"),
-                        variable("TRAININGJOB_INTENT", intent.model_dump_json()),
                         variable("TRAININGJOB_BIND", "0.0.0.0"),
                         variable("TRAININGJOB_PORT", "29400"),
                         variable("TRAININGJOB_CERTIFICATE", "CERTIFICATE"),
@@ -177,6 +188,8 @@ def test_rendezvous() -> None:
                         reference("TRAININGJOB_PRIVATE_KEY", "private-key"),
                         reference("TRAININGJOB_WORKER_TOKEN", "worker-token"),
                         reference("TRAININGJOB_OPERATOR_TOKEN", "operator-token"),
+                        variable("TRAININGJOB_EPOCH", "4"),
+                        variable("TRAININGJOB_INTENT", intent.model_dump_json()),
                     ],
                     "ports": [{"name": "rendezvous", "containerPort": 29400, "protocol": "TCP"}],
                     "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
@@ -190,7 +203,7 @@ def test_rendezvous() -> None:
             ],
         },
     }
-    made = rendezvous(job, intent, "CERTIFICATE", SETTINGS)
+    made = make_rendezvous(job, intent)
     assert made == expected
     told = {entry["name"]: entry.get("value", "filled in") for entry in made["spec"]["containers"][0]["env"]}
     assert RendezvousEnvironment.from_env({name: value for name, value in told.items() if name.startswith("TRAININGJOB_")}).epoch == 4
@@ -212,7 +225,7 @@ def test_service() -> None:
             "ports": [{"name": "rendezvous", "port": 29400, "targetPort": 29400, "protocol": "TCP"}],
         },
     }
-    assert address(make_job(), SETTINGS) == f"{BASE}.team.svc:29400"
+    assert address(make_job(), 29400) == f"{BASE}.team.svc:29400"
 
 
 def test_secret() -> None:
@@ -237,23 +250,55 @@ def test_network_policy() -> None:
 
 
 def test_revision() -> None:
-    assert revision(make_job(), PINNED) == {
+    job = make_job(image="image:1")
+    kept = pin(Observed(job=job), SETTINGS)
+    made = revision(job, kept)
+    assert made == {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": meta(f"{BASE}-0123456789"),
+        "metadata": meta(kept.name),
         "revision": 1,
-        "data": {"image": "image:1", "build": "0123456789abcdef", "contract": 1, "config": {}},
+        "data": kept.content(),
     }
+    assert {name: made["data"][name] for name in ("image", "imageFrom", "contract", "port", "config")} == {
+        "image": "image:1",
+        "imageFrom": "Spec",
+        "contract": 1,
+        "port": 29400,
+        "config": configuration(job),
+    }
+    assert read(made) == kept
+
+
+HOST_PATH = {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}
+FORGED: dict[str, Callable[[Manifest], Any]] = {
+    "another worker": lambda data: data["worker"]["spec"].update(HOST_PATH),
+    "a field more": lambda data: data.update(more=1),
+    "a field less": lambda data: data.pop("rendezvous"),
+    "no data": lambda data: data.clear(),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED.keys())
+def test_a_revision_that_is_not_what_its_name_says_is_not_read(change: Callable[[Manifest], Any]) -> None:
+    made = revision(make_job(), pin(Observed(job=make_job()), SETTINGS))
+    change(made["data"])
+    assert read(made) is None
+
+
+def test_a_revision_of_an_operator_that_kept_less_is_not_read() -> None:
+    data = {"image": "image:1", "build": BUILD, "contract": 1, "config": {}, "port": 29400}
+    assert read(revision(make_job(), pinned(make_job(), data))) is None
 
 
 def test_only_secret_references_carry_secrets() -> None:
     job = make_job()
     made = [
-        worker(job, 0, 0, ADDRESS, PINNED, SETTINGS, IDENTITY),
-        rendezvous(job, Intent(epoch=1, attempt=1), IDENTITY.certificate_pem, SETTINGS),
+        make_worker(job),
+        make_rendezvous(job, Intent(epoch=1, attempt=1)),
         service(job, 1, SETTINGS),
         network_policy(job, SETTINGS),
-        revision(job, PINNED),
+        revision(job, pin(Observed(job=job), SETTINGS)),
     ]
     values = {str(entry.get("value")) for manifest in made[:2] for entry in manifest["spec"]["containers"][0]["env"]}
     assert not values & {"KEY", "WORKER", "OPERATOR"}
@@ -269,20 +314,25 @@ def test_names_fit_and_differ_between_jobs_of_one_name(name: str) -> None:
 
 def test_workers_are_told_the_spec_without_what_is_not_theirs() -> None:
     job = make_job(workers=WORKERS, suspend=True, rollback={"toStep": 1, "request": "a"}, ttlSecondsAfterFinished=5)
-    config = json.loads(pin(job, SETTINGS).config)
+    config = configuration(job)
     assert set(config) == {"workers", "training", "checkpoint", "recovery", "divergence"}
     assert "template" not in config["workers"]
     assert JobSpec.model_validate(config).training == job.spec.training
 
 
+def image_and_build(job: TrainingJob, *, anew: bool = False) -> tuple[str, str]:
+    content = pin(Observed(job=job), SETTINGS, anew=anew).content()
+    return content["image"], content["build"]
+
+
 def test_image_and_build_stay_what_they_were_when_the_job_started() -> None:
     job = make_job(make_status(image="pinned:1", build="pinned"))
-    assert (pin(job, SETTINGS).image, pin(job, SETTINGS).build) == ("pinned:1", "pinned")
-    assert pin(make_job(), SETTINGS).image == SETTINGS.default_image
-    assert pin(job, SETTINGS, anew=True).build != "pinned"
+    assert image_and_build(job) == ("pinned:1", "pinned")
+    assert image_and_build(make_job())[0] == SETTINGS.default_image
+    assert image_and_build(job, anew=True)[1] != "pinned"
 
 
 def test_another_training_is_another_build() -> None:
     other = {"task": {"class": "trainingjob_trainer.tasks.digits:Digits"}, "epochs": 3}
-    assert pin(make_job(), SETTINGS).build != pin(make_job(training=other), SETTINGS).build
-    assert pin(make_job(), SETTINGS).build == pin(make_job(workers={"replicas": 9}), SETTINGS).build
+    assert image_and_build(make_job()) != image_and_build(make_job(training=other))
+    assert image_and_build(make_job()) == image_and_build(make_job(workers={"replicas": 9}))

@@ -24,7 +24,7 @@ from operator_builders import (
     make_status,
 )
 from trainingjob_api.contract.intent import Report
-from trainingjob_api.status import Status, StopRecord
+from trainingjob_api.status import CONDITIONS, Status, StopRecord
 from trainingjob_operator.plan import plan, preview
 from trainingjob_operator.reconcile import reconcile
 from trainingjob_operator.state import Deletion, JobKey, Observed, Plan, Pod, PodPhase, Role
@@ -248,6 +248,7 @@ def test_plan_is_total_and_never_takes_back_what_only_grows(
     assert decided.status.rendezvous.epoch >= status.rendezvous.epoch
     assert decided.requeue_after is None or decided.requeue_after >= 0
     assert "NaN" not in str(decided.status.to_object())
+    assert {condition.type for condition in decided.status.conditions} <= CONDITIONS | {"Odd"}
 
 
 KEY = JobKey("team", "digits")

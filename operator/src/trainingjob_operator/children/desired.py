@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from trainingjob_api.contract.intent import Intent
 from trainingjob_operator.children import names
 from trainingjob_operator.children.network_policy import network_policy
-from trainingjob_operator.children.pinned import Pinned
+from trainingjob_operator.children.pinned import told
 from trainingjob_operator.children.rendezvous import rendezvous
-from trainingjob_operator.children.revision import revision, revision_name
+from trainingjob_operator.children.revision import KIND, revision
 from trainingjob_operator.children.secret import secret
 from trainingjob_operator.children.service import service
 from trainingjob_operator.children.worker import worker
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Deletion, Manifest, Observed, Pod, Role
+from trainingjob_operator.state import Deletion, Manifest, Observed, Pinned, Pod, Role
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Desired:
 
 def missing(seen: Observed, desired: Desired, settings: Settings, *, workers: bool) -> tuple[Manifest, ...]:
     """What is not there yet, in the order of making; `workers`: their pods too."""
+    settings = settings.model_copy(update={"rendezvous_port": desired.pinned.port})
     made = (*_objects(seen, desired, settings), *_rendezvous(seen, desired, settings))
-    return (*made, *_workers(seen, desired, settings)) if workers else made
+    return (*made, *_workers(seen, desired)) if workers else made
 
 
 def strangers(seen: Observed, epoch: int, workers: Mapping[int, int]) -> tuple[Deletion, ...]:
@@ -64,7 +65,7 @@ def _is_fenced(seen: Observed, pod: Pod) -> bool:
 
 def _objects(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
     job, name = seen.job, names.base(seen.job.metadata.name, seen.job.metadata.uid)
-    if ("ControllerRevision", revision_name(job, desired.pinned)) not in seen.objects:
+    if (KIND, desired.pinned.name) not in seen.objects:
         yield revision(job, desired.pinned)
     if ("Secret", name) not in seen.objects:
         yield secret(job, desired.identity)
@@ -78,13 +79,15 @@ def _rendezvous(seen: Observed, desired: Desired, settings: Settings) -> Iterato
     if not there or ("Service", names.base(job.metadata.name, job.metadata.uid)) not in seen.objects:
         yield service(job, epoch, settings)
     if not there:
-        yield rendezvous(job, desired.intent, desired.identity.certificate_pem, settings)
+        yield rendezvous(job, desired.intent, desired.pinned.content()["rendezvous"])
 
 
-def _workers(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
-    if seen.rendezvous_address is None:
-        return  # they are told the address when they are made
+def _workers(seen: Observed, desired: Desired) -> Iterator[Manifest]:
     there = {(pod.index, pod.incarnation) for pod in seen.pods if pod.role is Role.WORKER}
-    for index, incarnation in sorted(desired.workers.items()):
-        if (index, incarnation) not in there:
-            yield worker(seen.job, index, incarnation, seen.rendezvous_address, desired.pinned, settings, desired.identity)
+    absent = sorted(set(desired.workers.items()) - there)
+    if seen.rendezvous_address is None or not absent:
+        return  # without the Service they would look for an address that nobody has
+    content = desired.pinned.content()
+    config = told(seen.job, content["config"])
+    for index, incarnation in absent:
+        yield worker(seen.job, index, incarnation, content["worker"], config)

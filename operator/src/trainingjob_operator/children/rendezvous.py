@@ -1,6 +1,7 @@
 """The pod of one epoch of the job's rendezvous. Pure.
 
 Small, placed and ranked like the workers, and restarted in place: it is wanted for changes, and outlives every worker.
+`template` is made once in a job's life and kept; `rendezvous` makes the pod of every epoch of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from trainingjob_operator.state import Manifest, Role
 
 COMMAND = ["python", "-m", "trainingjob_rendezvous"]
 _ELSEWHERE = "-"
-"""Stands in the environment's model for what Kubernetes fills in."""
+"""Stands in the environment's model for what is filled in elsewhere."""
 _SECRETS = {
     "PRIVATE_KEY": secret.PRIVATE_KEY,
     "WORKER_TOKEN": secret.WORKER_TOKEN,
@@ -23,34 +24,44 @@ _SECRETS = {
 }
 
 
-def rendezvous(job: TrainingJob, intent: Intent, certificate: str, settings: Settings) -> Manifest:
-    """The pod of the epoch that `intent` names; `intent` is the first one it has."""
-    name = names.rendezvous(job.metadata.name, job.metadata.uid, intent.epoch)
-    template = job.spec.workers.template.pod()
+def template(job: TrainingJob, certificate: str, settings: Settings) -> Manifest:
+    """What all epochs have in common, as a pod template."""
+    user = job.spec.workers.template.pod()
     placed = ("tolerations", "priorityClassName", "imagePullSecrets", "schedulerName")
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata(job, name, Role.RENDEZVOUS, labels={names.EPOCH_LABEL: str(intent.epoch)}),
-        "spec": {field: template[field] for field in placed if field in template}
+        "metadata": {"labels": names.labels(job.metadata.name, job.metadata.uid, Role.RENDEZVOUS)},
+        "spec": {field: user[field] for field in placed if field in user}
         | {
             "restartPolicy": "Always",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": dict(POD_SECURITY),
-            "containers": [_container(job, intent, certificate, settings)],
+            "containers": [_container(job, certificate, settings)],
         },
     }
 
 
-def environment(job: TrainingJob, intent: Intent, certificate: str, settings: Settings) -> RendezvousEnvironment:
-    """What the rendezvous is told, but for the secrets that Kubernetes fills in."""
+def rendezvous(job: TrainingJob, intent: Intent, template: Manifest) -> Manifest:
+    """The pod of the epoch that `intent` names; `intent` is the first one it has."""
+    name, epoch = names.rendezvous(job.metadata.name, job.metadata.uid, intent.epoch), str(intent.epoch)
+    container, *others = template["spec"]["containers"]
+    told = {f"{PREFIX}EPOCH": epoch, f"{PREFIX}INTENT": intent.model_dump_json()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata(job, name) | {"labels": template["metadata"]["labels"] | {names.EPOCH_LABEL: epoch}},
+        "spec": template["spec"] | {"containers": [container | {"env": [*container["env"], *variables(told)]}, *others]},
+    }
+
+
+def _told(job: TrainingJob, certificate: str, settings: Settings) -> dict[str, str]:
+    """The part of its environment that is the same in every epoch."""
     recovery = job.spec.recovery
-    return RendezvousEnvironment(
+    told = RendezvousEnvironment(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
         job_uid=job.metadata.uid,
-        epoch=intent.epoch,
-        intent=intent.model_dump_json(),
+        epoch=0,
+        intent=_ELSEWHERE,
         port=settings.rendezvous_port,
         certificate=certificate,
         private_key=_ELSEWHERE,
@@ -58,21 +69,20 @@ def environment(job: TrainingJob, intent: Intent, certificate: str, settings: Se
         operator_token=_ELSEWHERE,
         heartbeat_timeout_seconds=recovery.heartbeat_timeout_seconds,
         join_window_seconds=recovery.join_window_seconds,
-    )
+    ).to_env()
+    absent = {"EPOCH", "INTENT", *_SECRETS}
+    return {name: value for name, value in told.items() if name.removeprefix(PREFIX) not in absent}
 
 
-def _container(job: TrainingJob, intent: Intent, certificate: str, settings: Settings) -> Manifest:
+def _container(job: TrainingJob, certificate: str, settings: Settings) -> Manifest:
     name = names.base(job.metadata.name, job.metadata.uid)
-    told = environment(job, intent, certificate, settings).to_env()
-    for field in _SECRETS:
-        del told[PREFIX + field]
     return {
         "name": "rendezvous",
         "image": settings.rendezvous_image,
         "command": COMMAND,
         "env": [
             {"name": "PYTHONUNBUFFERED", "value": "1"},
-            *variables(told),
+            *variables(_told(job, certificate, settings)),
             *(from_secret(PREFIX + field, name, key) for field, key in _SECRETS.items()),
         ],
         "ports": [{"name": "rendezvous", "containerPort": settings.rendezvous_port, "protocol": "TCP"}],

@@ -33,6 +33,6 @@ def service(job: TrainingJob, epoch: int, settings: Settings) -> Manifest:
     }
 
 
-def address(job: TrainingJob, settings: Settings) -> str:
+def address(job: TrainingJob, port: int) -> str:
     """host:port of the rendezvous, as pods of the job's namespace resolve it."""
-    return f"{names.base(job.metadata.name, job.metadata.uid)}.{job.metadata.namespace}.svc:{settings.rendezvous_port}"
+    return f"{names.base(job.metadata.name, job.metadata.uid)}.{job.metadata.namespace}.svc:{port}"

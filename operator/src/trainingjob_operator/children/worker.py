@@ -1,4 +1,7 @@
-"""The pod of one incarnation of a worker: an agent, and what the user's template adds. Pure."""
+"""The pod of one incarnation of a worker: an agent, and what the user's template adds. Pure.
+
+`template` is made once in a job's life and kept; `worker` makes every pod of it, in whatever version of the operator.
+"""
 
 from __future__ import annotations
 
@@ -8,67 +11,64 @@ from trainingjob_api.contract.runtime import PREFIX, WorkerEnvironment
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import names, secret
 from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, metadata, variables
-from trainingjob_operator.children.pinned import Pinned
-from trainingjob_operator.identity import Identity
+from trainingjob_operator.children.service import address
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Role
 
 COMMAND = ["python", "-m", "trainingjob_agent"]
 _ELSEWHERE = "-"
-"""Stands in the environment's model for what Kubernetes fills in."""
+"""Stands in the environment's model for what is filled in elsewhere."""
+_NOT_IN_THE_TEMPLATE = ("TOKEN", "ADDRESS", "WORKER", "INCARNATION", "CONFIG")
+"""Of the agent's variables: what Kubernetes fills in, and what is each worker's own."""
 
 
-def worker(
-    job: TrainingJob, index: int, incarnation: int, rendezvous: str, pinned: Pinned, settings: Settings, identity: Identity
-) -> Manifest:
-    """The pod of worker `index` in its `incarnation`; it finds the rendezvous at `rendezvous` (host:port)."""
-    template = job.spec.workers.template
-    own = {
-        names.WORKER_INDEX_LABEL: str(index),
-        names.INCARNATION_LABEL: str(incarnation),
-    }
-    given = template.metadata
-    spec: dict[str, Any] = {"terminationGracePeriodSeconds": settings.termination_grace_seconds} | template.pod()
+def template(job: TrainingJob, image: str, build: str, certificate: str, settings: Settings) -> Manifest:
+    """What all workers have in common, as a pod template."""
+    user = job.spec.workers.template
+    spec: dict[str, Any] = {"terminationGracePeriodSeconds": settings.termination_grace_seconds} | user.pod()
     spec |= {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY | spec.get("securityContext", {}),
-        "containers": [_container(job, _told(job, index, incarnation, rendezvous, pinned, settings, identity), pinned.image)],
+        "containers": [_container(job, _told(job, build, certificate, settings), image)],
     }
+    given = user.metadata
+    labels = (given.labels if given and given.labels else {}) | names.labels(job.metadata.name, job.metadata.uid, Role.WORKER)
+    annotations = {"annotations": dict(given.annotations)} if given and given.annotations else {}
+    return {"metadata": {"labels": labels} | annotations, "spec": spec}
+
+
+def worker(job: TrainingJob, index: int, incarnation: int, template: Manifest, config: str) -> Manifest:
+    """The pod of worker `index` in its `incarnation`, which is told `config`."""
+    name = names.worker(job.metadata.name, job.metadata.uid, index, incarnation)
+    own = {names.WORKER_INDEX_LABEL: str(index), names.INCARNATION_LABEL: str(incarnation)}
+    container, *others = template["spec"]["containers"]
+    told = {f"{PREFIX}WORKER": str(index), f"{PREFIX}INCARNATION": str(incarnation), f"{PREFIX}CONFIG": config}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(
-            job,
-            names.worker(job.metadata.name, job.metadata.uid, index, incarnation),
-            Role.WORKER,
-            labels=(given.labels if given and given.labels else {}) | own,
-            annotations=dict(given.annotations) if given and given.annotations else None,
-        ),
-        "spec": spec,
+        "metadata": metadata(job, name) | template["metadata"] | {"labels": template["metadata"]["labels"] | own},
+        "spec": template["spec"] | {"containers": [container | {"env": [*container["env"], *variables(told)]}, *others]},
     }
 
 
-def _told(
-    job: TrainingJob, index: int, incarnation: int, rendezvous: str, pinned: Pinned, settings: Settings, identity: Identity
-) -> dict[str, str]:
-    """The agent's environment, but for what Kubernetes fills in: the token and the pod's address."""
+def _told(job: TrainingJob, build: str, certificate: str, settings: Settings) -> dict[str, str]:
+    """The part of the agent's environment that all workers share."""
     told = WorkerEnvironment(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
         job_uid=job.metadata.uid,
-        config=pinned.config,
-        build=pinned.build,
-        worker=index,
-        incarnation=incarnation,
-        rendezvous=rendezvous,
-        rendezvous_certificate=identity.certificate_pem,
+        config=_ELSEWHERE,
+        build=build,
+        worker=0,
+        incarnation=0,
+        rendezvous=address(job, settings.rendezvous_port),
+        rendezvous_certificate=certificate,
         token=_ELSEWHERE,
         address=_ELSEWHERE,
         interface=settings.interface,
     ).to_env()
-    del told[f"{PREFIX}TOKEN"], told[f"{PREFIX}ADDRESS"]
-    return told
+    return {name: value for name, value in told.items() if name.removeprefix(PREFIX) not in _NOT_IN_THE_TEMPLATE}
 
 
 def _container(job: TrainingJob, told: dict[str, str], image: str) -> Manifest:

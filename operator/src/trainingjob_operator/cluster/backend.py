@@ -67,12 +67,15 @@ class KubernetesCluster:
         job, now = known.job, datetime.now(UTC)
         uid = job.metadata.uid
         pods, objects = self.children.pods(key, uid, now), self.children.objects(key, uid)
+        pinned = self.children.pinned(key, uid, job.status.revision)
+        port = self._settings.rendezvous_port if pinned is None else pinned.port
         link = self._link(key, uid, job.status.rendezvous.epoch)
         return Observed(
             job=job,
             pods=pods,
             objects=objects,
-            rendezvous_address=address(job, self._settings) if any(kind == "Service" for kind, _ in objects) else None,
+            pinned=pinned,
+            rendezvous_address=address(job, port) if any(kind == "Service" for kind, _ in objects) else None,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
             reporting=link is not None and link.standing,
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),

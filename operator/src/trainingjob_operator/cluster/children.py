@@ -1,7 +1,7 @@
 """What jobs own in the cluster: seen through informers, made, and deleted. Effects.
 
-Pods are kept as far as the policies need them; of the other kinds only the names. Secrets may be created and never read: that one is there
-is known from having made it, and forgotten when a pod misses it.
+Pods are kept as far as the policies need them, ControllerRevisions whole, of the other kinds only the names. Secrets may be created and
+never read: that one is there is known from having made it, and forgotten when a pod misses it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
 from typing import Any
 
-from trainingjob_operator.children import names
+from trainingjob_operator.children import names, revision
 from trainingjob_operator.cluster import nodes, pods
 from trainingjob_operator.cluster.api import APPLY_PATCH, Api, ApiError
 from trainingjob_operator.cluster.informer import Informer, Informers
 from trainingjob_operator.cluster.nodes import KnownNode
 from trainingjob_operator.cluster.pods import KnownPod
 from trainingjob_operator.cluster.resources import CHILDREN, NETWORK_POLICIES, NODES, PODS, REVISIONS, SERVICES, Resource, owner
-from trainingjob_operator.state import NODE_LOST, Deletion, JobKey, Manifest, Pod
+from trainingjob_operator.state import NODE_LOST, Deletion, JobKey, Manifest, Pinned, Pod
 
 MANAGER = "trainingjob-operator"
 _APPLIED = frozenset({"Service", "NetworkPolicy"})
@@ -38,6 +38,8 @@ class KnownObject:
     job_uid: str
     kind: str
     name: str
+    pinned: Pinned | None = field(default=None, compare=False)
+    """What a ControllerRevision keeps, which never changes."""
 
 
 class Children:
@@ -76,6 +78,11 @@ class Children:
         """(kind, name) of the job's other children."""
         seen = {(child.kind, child.name) for child in self._objects.get(key, ()) if child.job_uid == uid}
         return frozenset(seen | {("Secret", name) for name in self._secrets.get(key, ())})
+
+    def pinned(self, key: JobKey, uid: str, name: str) -> Pinned | None:
+        """What the job's ControllerRevision of this name keeps; None if it is not there."""
+        known = (child for child in self._objects.get(key, ()) if child.job_uid == uid and child.name == name)
+        return next((child.pinned for child in known if child.pinned is not None), None)
 
     async def create(self, key: JobKey, manifest: Manifest) -> None:
         """Make a child, or apply it if its kind may change. One that is there already is taken for what it is.
@@ -127,7 +134,7 @@ class Children:
         """
         metadata = manifest["metadata"]
         if resource.kind != "Pod":
-            return manifest  # its name carries the hash of the job's uid, and it says the same
+            return manifest  # its name carries the hash of the job's uid, a revision's that of its data too: it says the same
         query = f"fieldSelector=metadata.name%3D{metadata['name']}"
         found = (await self._api.call("GET", resource.path(metadata["namespace"]), query=query)).get("items") or ()
         if not found:
@@ -147,8 +154,15 @@ class Children:
             self._object_informers[resource.kind].at(key.namespace).put(answer)
 
     def _object_informer(self, resource: Resource, namespace: str | None) -> Informer[KnownObject | None]:
-        read, selector = _reader(resource), names.JOB_LABEL
-        return Informer(self._api, resource, read, self._object_changed, namespace=namespace, selector=selector, metadata_only=True)
+        return Informer(
+            self._api,
+            resource,
+            _reader(resource),
+            self._object_changed,
+            namespace=namespace,
+            selector=names.JOB_LABEL,
+            metadata_only=resource is not REVISIONS,
+        )
 
     def _judged(self, known: KnownPod, now: datetime) -> Pod:
         trouble = self._trouble(known.node)
@@ -209,7 +223,8 @@ def _reader(resource: Resource) -> Callable[[Manifest], KnownObject | None]:
         if owned is None:
             return None
         name, uid = owned
-        return KnownObject(JobKey(metadata["namespace"], name), uid, resource.kind, metadata["name"])
+        pinned = revision.read(manifest) if resource is REVISIONS else None
+        return KnownObject(JobKey(metadata["namespace"], name), uid, resource.kind, metadata["name"], pinned)
 
     return read
 

@@ -53,6 +53,7 @@ class LocalCluster:
             job=job,
             pods=pods,
             objects=objects.names(),
+            pinned=objects.pinned(job.status.revision),
             rendezvous_address=address,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
             reporting=link is not None and link.standing,

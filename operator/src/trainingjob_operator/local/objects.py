@@ -10,9 +10,10 @@ import random
 import socket
 from pathlib import Path
 
+from trainingjob_operator.children import revision
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.folder import JobFolder, write_whole
-from trainingjob_operator.state import Manifest
+from trainingjob_operator.state import Manifest, Pinned
 
 _PORTS = range(20000, 32000)
 """Below the kernel's ephemeral ports, so that no outgoing connection takes one that is kept for a rendezvous."""
@@ -54,6 +55,11 @@ class LocalObjects:
     def secrets(self) -> dict[str, Manifest]:
         """The Secrets by name."""
         return {manifest["metadata"]["name"]: manifest for manifest in self._all() if manifest["kind"] == "Secret"}
+
+    def pinned(self, name: str) -> Pinned | None:
+        """What the ControllerRevision `name` keeps, if it is there."""
+        path = self._path(revision.KIND, name)
+        return revision.read(json.loads(path.read_text())) if name and path.exists() else None
 
     def port(self) -> int | None:
         """The loopback port of the job's Service, if it ever had one."""

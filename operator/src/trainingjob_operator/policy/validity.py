@@ -5,8 +5,10 @@ An invalid manifest gets the condition Valid=False and nothing else, until someb
 
 from __future__ import annotations
 
+import json
+
 from trainingjob_api.resource import TrainingJob
-from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.children.pinned import configuration
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 
@@ -16,7 +18,7 @@ MAX_CONFIG_BYTES = 100 << 10
 
 def problem(seen: Observed, settings: Settings) -> str:
     """What is wrong with the manifest, naming the field and the fix; "" if nothing is."""
-    return seen.problem or _gpus(seen.job) or _length(seen.job, settings)
+    return seen.problem or _gpus(seen.job) or _length(seen.job)
 
 
 def _gpus(job: TrainingJob) -> str:
@@ -28,8 +30,8 @@ def _gpus(job: TrainingJob) -> str:
     return ""
 
 
-def _length(job: TrainingJob, settings: Settings) -> str:
-    length = len(pin(job, settings).config.encode())
+def _length(job: TrainingJob) -> str:
+    length = len(json.dumps(configuration(job), separators=(",", ":")))
     if length > MAX_CONFIG_BYTES:
         return f"spec.training: it takes {length} bytes, over {MAX_CONFIG_BYTES}; move long parameters into the image or a volume"
     return ""

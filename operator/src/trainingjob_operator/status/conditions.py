@@ -1,11 +1,14 @@
-"""The conditions of a job: what programs read of it. Pure."""
+"""The conditions of a job: what programs read of it. Pure.
+
+Those that this version does not know are a newer one's, and stay as they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
 
-from trainingjob_api.status import Condition
+from trainingjob_api.status import CONDITIONS, Condition
 from trainingjob_operator.policy import Course, Decision, rollback, suspend
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
@@ -17,12 +20,14 @@ Claim = tuple[str, bool, Reason, str]
 
 def conditions(seen: Observed, decision: Decision, *, ready: bool, working: str, now: datetime) -> tuple[Condition, ...]:
     """All conditions; the transition time moves only where the value changes. `working` says who trains, for a person."""
-    return tuple(_condition(seen, claim, now) for claim in _claims(seen, decision, ready, working))
+    own = tuple(_condition(seen, claim, now) for claim in _claims(seen, decision, ready, working))
+    if decision.course is Course.INVALID:
+        return own + tuple(condition for condition in seen.job.status.conditions if condition.type != "Valid")
+    return own + tuple(condition for condition in seen.job.status.conditions if condition.type not in CONDITIONS)
 
 
 def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> Iterator[Claim]:
     if decision.course is Course.INVALID:
-        yield from _kept(seen)
         yield "Valid", False, Reason.INVALID, decision.problem
         return
     yield from _ends(decision)
@@ -77,13 +82,6 @@ def _rolled_back(seen: Observed) -> Iterator[Claim]:
     elif before is not None:
         value = before.status == "True"
         yield "RolledBack", value, Reason.ROLLED_BACK if value else Reason.ROLLBACK_REFUSED, before.message
-
-
-def _kept(seen: Observed) -> Iterator[Claim]:
-    known = set(Reason)
-    for condition in seen.job.status.conditions:
-        if condition.type != "Valid" and condition.reason in known:
-            yield condition.type, condition.status == "True", Reason(condition.reason), condition.message
 
 
 def _condition(seen: Observed, claim: Claim, now: datetime) -> Condition:

@@ -69,9 +69,9 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
         return {"phase": reached, "message": decision.problem, "conditions": claims, "observed_generation": name.generation}
     ready, workers = _ready(seen, decision, report)
     working = f"{workers} of {seen.job.spec.workers.replicas} workers train" if ready else "no step is taken"
-    pinned = pin(seen.job, settings, anew=decision.anew) if decision.wanted.attempt else None
     return (
         _intent(seen, decision)
+        | _pinned(seen, decision, settings)
         | _accounts(seen, decision, now)
         | _figures(seen, report, ledger, now)
         | _history(seen, decision, report, ledger)
@@ -80,8 +80,6 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
             "message": _message(seen, decision, report),
             "conditions": conditions(seen, decision, ready=ready, working=working, now=now),
             "observed_generation": name.generation,
-            "image": pinned.image if pinned else "",
-            "build": pinned.build if pinned else "",
             "ready_workers": workers,
             "wanted_workers": seen.job.spec.workers.replicas,
             "start_time": old.start_time or (now if decision.course is Course.RUNNING else None),
@@ -101,6 +99,17 @@ def _intent(seen: Observed, decision: Decision) -> dict[str, Any]:
         "stop": wanted.stop,
         "last_rollback_request": rollback.done(seen),
     }
+
+
+def _pinned(seen: Observed, decision: Decision, settings: Settings) -> dict[str, Any]:
+    """What the job's pods are made from: another one in another life, or where it is lost."""
+    if decision.course not in (Course.RUNNING, Course.STOPPING):
+        return {}
+    pinned = pin(seen, settings, anew=decision.anew)
+    if pinned == seen.pinned:
+        return {}
+    content = pinned.content()
+    return {"image": content["image"], "build": content["build"], "revision": pinned.name}
 
 
 def _accounts(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
