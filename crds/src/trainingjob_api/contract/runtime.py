@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 CONTRACT_VERSION = 1
 """Grows when a message changes so that an older peer would misread it; additions do not count."""
+OLDEST_CONTRACT = 1
+"""Peers of this contract and of every later one up to CONTRACT_VERSION are understood."""
 
 PREFIX = "TRAININGJOB_"
 

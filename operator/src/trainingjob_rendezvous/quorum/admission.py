@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Generation, Hello
-from trainingjob_api.contract.runtime import CONTRACT_VERSION
+from trainingjob_api.contract.runtime import CONTRACT_VERSION, OLDEST_CONTRACT
 from trainingjob_rendezvous.quorum.members import AgentId
 from trainingjob_rendezvous.quorum.seats import unit_size
 
@@ -16,8 +16,9 @@ UNLISTED_SECONDS = 10.0
 
 def refuse_hello(hello: Hello, intent: Intent) -> str | None:
     """Why this agent can never join, or None."""
-    if hello.contract != CONTRACT_VERSION:
-        return f"it speaks contract {hello.contract}, this job's rendezvous speaks {CONTRACT_VERSION}"
+    if not OLDEST_CONTRACT <= hello.contract <= CONTRACT_VERSION:
+        spoken = f"{OLDEST_CONTRACT} to {CONTRACT_VERSION}" if OLDEST_CONTRACT < CONTRACT_VERSION else str(CONTRACT_VERSION)
+        return f"it speaks contract {hello.contract}, this job's rendezvous speaks {spoken}"
     if hello.worker < 0 or hello.incarnation < 0:
         return "its worker or incarnation is negative"
     return _refuse(AgentId(hello.worker, hello.incarnation), hello.build, intent)
