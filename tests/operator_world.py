@@ -52,10 +52,11 @@ class Log:
 class World:
     """One job and all that is around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, uid: str = "uid") -> None:
+        self.uid = uid
         self.now = CREATED
         self.generation = 1
-        self.spec: dict[str, Any] = make_spec(recovery={"maxFailures": 8})
+        self.spec: dict[str, Any] = make_spec(recovery={"maxFailures": 8, "startupTimeoutSeconds": 100})
         self.status = Status()
         self.pods: dict[str, Pod] = {}
         self.objects: dict[tuple[str, str], Manifest] = {}
@@ -80,7 +81,7 @@ class World:
     # --- what the operator does -----------------------------------------------------------
 
     def job(self) -> TrainingJob:
-        metadata = {"name": "digits", "namespace": "team", "uid": "uid", "generation": self.generation, "creationTimestamp": CREATED}
+        metadata = {"name": "digits", "namespace": "team", "uid": self.uid, "generation": self.generation, "creationTimestamp": CREATED}
         return TrainingJob.model_validate({"metadata": metadata, "spec": self.spec, "status": self.status.to_object()})
 
     def observe(self) -> Observed:
@@ -152,7 +153,8 @@ class World:
     @staticmethod
     def _at_rest(status: Status) -> bool:
         conditions = (status.condition(kind) for kind in ("Suspended", "Complete", "Failed"))
-        return any(condition is not None and condition.status == "True" for condition in conditions)
+        released = status.placement is not None and status.placement.retry_time is not None
+        return released or any(condition is not None and condition.status == "True" for condition in conditions)
 
     def _create(self, manifest: Manifest) -> None:
         name, kind = manifest["metadata"]["name"], manifest["kind"]
@@ -191,9 +193,13 @@ class World:
         self.now += timedelta(seconds=seconds)
 
     def start_pods(self) -> None:
-        for name, pod in self.pods.items():
-            if pod.phase is PodPhase.PENDING and not pod.deleting and name not in self.nodes.lost:
-                self.pods[name] = replace(pod, phase=PodPhase.RUNNING)
+        for name in self.pods:
+            self.start_pod(name)
+
+    def start_pod(self, name: str) -> None:
+        pod = self.pods[name]
+        if pod.phase is PodPhase.PENDING and not pod.deleting and name not in self.nodes.lost:
+            self.pods[name] = replace(pod, phase=PodPhase.RUNNING)
 
     def end_deleting(self) -> None:
         for pod in ended(self.pods, self.nodes):

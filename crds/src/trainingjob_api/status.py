@@ -164,6 +164,17 @@ class StopRecord(StatusModel):
     """Why it fails, for a person."""
 
 
+class PlacementRecord(StatusModel):
+    """A job of which too few workers run: for how long, and when it asks for pods again after it has given them back."""
+
+    short_since: datetime | None = None
+    """Since when there have been pods, but fewer than minReplicas that run."""
+    releases: int = 0
+    """How often in a row the pods have been given back for that."""
+    retry_time: datetime | None = None
+    """The pods are given back, and asked for again at this time."""
+
+
 class Display(StatusModel):
     """What `kubectl get` shows; nothing reads it back."""
 
@@ -260,6 +271,8 @@ class Status(StatusModel):
     """The newest attempt that has begun: its restore point is in the log."""
     stop: StopRecord | None = None
     """The end in order that the job is brought to, or was."""
+    placement: PlacementRecord | None = None
+    """Only while fewer than minReplicas workers run."""
     ready_workers: int = 0
     """Workers that train."""
     wanted_workers: int = 0

@@ -18,6 +18,7 @@ from trainingjob_operator.children.service import address
 from trainingjob_operator.identity import derive
 from trainingjob_operator.intent import changes_intent, intent
 from trainingjob_operator.policy import Course, Decision, decide
+from trainingjob_operator.policy.gang import askable
 from trainingjob_operator.policy.wanted import seats
 from trainingjob_operator.reasons import told
 from trainingjob_operator.requeue import next_look
@@ -56,7 +57,7 @@ def _missing(seen: Observed, decision: Decision, first: Intent | None, settings:
     if decision.course not in (Course.RUNNING, Course.STOPPING) or first is None:
         return ()
     identity = derive(settings.operator_key.get_secret_value(), seen.job.metadata.uid)
-    desired = Desired(first, seats(seen, decision.wanted), pin(seen, settings), identity)
+    desired = Desired(first, askable(seen, decision.wanted), pin(seen, settings), identity)
     return missing(seen, desired, settings, workers=decision.course is Course.RUNNING)
 
 
@@ -64,7 +65,7 @@ def _leftovers(seen: Observed, decision: Decision, settings: Settings, now: date
     match decision.course:
         case Course.RUNNING | Course.STOPPING:
             return strangers(seen, decision.wanted.epoch, seats(seen, decision.wanted))
-        case Course.SUSPENDED:
+        case Course.SUSPENDED | Course.RELEASED:
             return strangers(seen, 0, {})
         case Course.ENDED:
             return released(seen, settings, now)

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     REFUSED = "Refused"
     PODS_WAITING = "PodsWaiting"
+    PODS_RELEASED = "PodsReleased"
     NOT_WAITING = "NotWaiting"
 
 
@@ -68,6 +69,10 @@ def told(old: Status, new: Status) -> tuple[Event, ...]:
 def _became(old: Status, new: Status, kind: str, value: str = "True") -> bool:
     before, after = old.condition(kind), new.condition(kind)
     return after is not None and after.status == value and (before is None or before.status != value)
+
+
+def _is_released(status: Status) -> bool:
+    return status.placement is not None and status.placement.retry_time is not None
 
 
 def _message(status: Status, kind: str) -> str:
@@ -104,7 +109,7 @@ def _history(old: Status, new: Status) -> list[Event]:
     elif new.attempt > old.attempt:
         point = f"checkpoint {new.restore.step}" if new.restore.kind == "Step" else "the newest checkpoint"
         events.append(normal(Reason.NEW_ATTEMPT, f"attempt {new.attempt} starts from {point}"))
-    woken = any(_became(old, new, kind, "False") for kind in ("Suspended", "Complete", "Failed"))
+    woken = any(_became(old, new, kind, "False") for kind in ("Suspended", "Complete", "Failed")) or _is_released(old)
     if old.rendezvous.epoch and new.rendezvous.epoch > old.rendezvous.epoch and not woken:
         events.append(warning(Reason.RENDEZVOUS_REPLACED, f"the rendezvous was lost; another one in epoch {new.rendezvous.epoch}"))
     refused = new.condition("RolledBack")
@@ -116,7 +121,9 @@ def _history(old: Status, new: Status) -> list[Event]:
 
 def _suspension(old: Status, new: Status) -> list[Event]:
     events = []
-    if new.stop is not None and old.stop is None:
+    if new.stop is not None and old.stop is None and new.stop.reason == Reason.PODS_RELEASED:
+        events.append(warning(Reason.PODS_RELEASED, f"{new.stop.message}; the pods are given back for a while"))
+    elif new.stop is not None and old.stop is None:
         events.append(normal(Reason.SUSPENDING, new.stop.message or "the job saves and gives its pods back"))
     if _became(old, new, "Suspended"):
         events.append(normal(Reason.SUSPENDED, _message(new, "Suspended")))
@@ -128,7 +135,7 @@ def _suspension(old: Status, new: Status) -> list[Event]:
 def _progress(old: Status, new: Status) -> list[Event]:
     events = []
     waits = new.condition("Waiting")
-    if waits is not None and _became(old, new, "Waiting"):
+    if waits is not None and waits.reason != Reason.PODS_RELEASED and _became(old, new, "Waiting"):
         events.append(Event(EventType.WARNING, waits.reason, waits.message))
     if _became(old, new, "Ready"):
         first = not old.ledger.get("Training")

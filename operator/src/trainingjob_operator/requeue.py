@@ -6,7 +6,7 @@ from datetime import datetime
 
 from trainingjob_operator.children import retention
 from trainingjob_operator.ledger import Ledger
-from trainingjob_operator.policy import Course, Decision, deadline, suspend
+from trainingjob_operator.policy import Course, Decision, deadline, gang, suspend
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import NODE_LOST, Observed
 
@@ -19,10 +19,12 @@ def next_look(seen: Observed, decision: Decision, settings: Settings, ledger: Le
     match decision.course:
         case Course.RUNNING:
             silence = seen.job.spec.recovery.replace_after_seconds - max(seen.silent_seconds.values(), default=0.0)
-            times = (settings.progress_seconds, deadline.remaining(seen, ledger), silence)
+            times = (settings.progress_seconds, deadline.remaining(seen, ledger), silence, gang.remaining(seen, decision.wanted, now))
         case Course.STOPPING if decision.wanted.stop is not None:
             left = suspend.remaining(decision.wanted.stop, settings, now)
             times = (settings.progress_seconds, deadline.remaining(seen, ledger), left)
+        case Course.RELEASED:
+            times = (deadline.remaining(seen, ledger), gang.pause_left(seen, now))
         case Course.ENDED:
             times = retention.waits(seen, settings, now)
     if any(pod.deleting and pod.reason == NODE_LOST for pod in seen.pods):

@@ -130,7 +130,7 @@ class OperatorHistories(RuleBasedStateMachine):
         world.speak()
         self._find_nodes_with_claims()
         world.edit(suspend=False)
-        for _ in range(120):
+        for _ in range(400):
             world.end_deleting()
             world.start_pods()
             world.train()

@@ -24,7 +24,7 @@ from operator_builders import (
     make_status,
 )
 from trainingjob_api.contract.intent import Report
-from trainingjob_api.status import CONDITIONS, Status, StopRecord
+from trainingjob_api.status import CONDITIONS, PlacementRecord, Status, StopRecord
 from trainingjob_operator.plan import plan, preview
 from trainingjob_operator.reconcile import reconcile
 from trainingjob_operator.state import Deletion, JobKey, Observed, Plan, Pod, PodPhase, Role
@@ -208,7 +208,17 @@ STATUSES = st.builds(
     opened_attempt=NUMBER,
     rendezvous=st.builds(lambda epoch, seen: {"epoch": epoch, "seen": seen}, NUMBER, st.booleans()),
     unseen=st.lists(NUMBER, unique=True).map(tuple),
-    stop=st.none() | st.just(StopRecord(request="suspend-1", time=CREATED)),
+    stop=st.none()
+    | st.builds(
+        lambda reason: StopRecord(request="suspend-1", time=CREATED, reason=reason), st.sampled_from(["Suspend", "PodsReleased", "?"])
+    ),
+    placement=st.none()
+    | st.builds(
+        lambda since, releases, retry: PlacementRecord(short_since=since, releases=releases, retry_time=retry),
+        st.sampled_from([None, CREATED]),
+        NUMBER,
+        st.sampled_from([None, CREATED, NOW + timedelta(seconds=60)]),
+    ),
     failures=NUMBER,
     last_rollback_request=st.sampled_from([None, "again"]),
     completion_time=st.none() | st.just(CREATED),

@@ -34,7 +34,8 @@ class Recovery(SpecModel):
     replace_after_seconds: Seconds = 30
     """A worker that is silent for so long is replaced even where nothing shows that its pod is dead."""
     startup_timeout_seconds: Seconds = 600
-    """A new worker that has not been heard of for so long is replaced; one that finds no rendezvous for so long ends by itself."""
+    """A new worker that has not been heard of for so long is replaced; one that finds no rendezvous for so long ends by itself. A job
+    of which fewer than minReplicas run for so long gives its pods back for a while."""
     rules: Annotated[list[Rule], Field(max_length=32)] = Field(default_factory=list)
     """What exit codes mean for this job; the first rule that fits is taken."""
 

@@ -17,6 +17,7 @@ from trainingjob_operator.children.secret import secret
 from trainingjob_operator.children.service import service
 from trainingjob_operator.children.worker import worker
 from trainingjob_operator.identity import Identity
+from trainingjob_operator.policy.gang import is_released
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Deletion, Manifest, Observed, Pinned, Pod, Role
 
@@ -56,7 +57,8 @@ def _is_fenced(seen: Observed, pod: Pod) -> bool:
         return False
     report, status = seen.report, seen.job.status
     if report is None or report.epoch != status.rendezvous.epoch:
-        return any((found := status.condition(kind)) is not None and found.status == "True" for kind in ("Suspended", "Complete", "Failed"))
+        ends = (status.condition(kind) for kind in ("Suspended", "Complete", "Failed"))
+        return is_released(seen) or any(found is not None and found.status == "True" for found in ends)
     if pod.role is Role.RENDEZVOUS:
         return True  # a newer epoch's reports
     members = {(member.worker, member.incarnation) for member in report.members}

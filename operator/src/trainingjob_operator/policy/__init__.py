@@ -11,7 +11,19 @@ from enum import StrEnum
 
 from trainingjob_api.status import StopRecord
 from trainingjob_operator.ledger import Ledger
-from trainingjob_operator.policy import attempts, deadline, failures, finished, rendezvous, replacement, rollback, scale, suspend, validity
+from trainingjob_operator.policy import (
+    attempts,
+    deadline,
+    failures,
+    finished,
+    gang,
+    rendezvous,
+    replacement,
+    rollback,
+    scale,
+    suspend,
+    validity,
+)
 from trainingjob_operator.policy.failures import Tally
 from trainingjob_operator.policy.wanted import Outcome, Wanted
 from trainingjob_operator.reasons import Reason
@@ -30,6 +42,8 @@ class Course(StrEnum):
     STOPPING = "Stopping"
     """An end in order has been asked for: save, leave."""
     SUSPENDED = "Suspended"
+    RELEASED = "Released"
+    """Too few workers ran for too long: the pods are given back for a while."""
     ENDED = "Ended"
 
 
@@ -59,7 +73,12 @@ def decide(seen: Observed, settings: Settings, ledger: Ledger, now: datetime) ->
     problem = validity.problem(seen, settings)
     if problem:
         return replace(unchanged, course=Course.INVALID, problem=problem)
-    return _at_rest(seen, wanted, unchanged) or _under_way(seen, settings, ledger, now, wanted)
+    decision = (
+        _at_rest(seen, wanted, unchanged) or _released(seen, ledger, now, unchanged) or _under_way(seen, settings, ledger, now, wanted)
+    )
+    kept = gang.watched(seen, decision.wanted, now).placement if decision.course is Course.RUNNING else decision.wanted.placement
+    over = decision.course in (Course.SUSPENDED, Course.ENDED)
+    return replace(decision, wanted=replace(decision.wanted, placement=None if over else kept))
 
 
 def _at_rest(seen: Observed, wanted: Wanted, unchanged: Decision) -> Decision | None:
@@ -80,6 +99,21 @@ def _at_rest(seen: Observed, wanted: Wanted, unchanged: Decision) -> Decision | 
     return None
 
 
+def _released(seen: Observed, ledger: Ledger, now: datetime, unchanged: Decision) -> Decision | None:
+    """The decision about a job that has given its pods back for a while; None about any other."""
+    if not gang.is_released(seen):
+        return None
+    outcome = deadline.exceeded(seen, ledger)
+    if outcome is not None:
+        return replace(unchanged, course=Course.ENDED, outcome=outcome)
+    if seen.job.spec.suspend:
+        return replace(unchanged, course=Course.SUSPENDED)
+    if gang.pause_left(seen, now) > 0:
+        return replace(unchanged, course=Course.RELEASED)
+    fresh = scale.resized(seen, suspend.restarted(seen, unchanged.wanted))
+    return Decision(Course.RUNNING, fresh, replace(unchanged.tally, reported=0))
+
+
 def _under_way(seen: Observed, settings: Settings, ledger: Ledger, now: datetime, wanted: Wanted) -> Decision:
     completed = finished.completed(seen, wanted)
     lost = replacement.losses(seen, wanted) if wanted.stop is None and completed is None else ()
@@ -87,7 +121,7 @@ def _under_way(seen: Observed, settings: Settings, ledger: Ledger, now: datetime
     outcome = completed or tally.outcome or deadline.exceeded(seen, ledger)
     if outcome is not None:
         return Decision(Course.ENDED, replacement.replaced(seen, wanted, ()), tally, outcome)
-    stop = wanted.stop or _stop(seen, tally, now)
+    stop = wanted.stop or _stop(seen, wanted, tally, now)
     if stop is not None:
         unreplaced = replace(tally, restarts=tally.restarts - len(lost))
         return _stopping(seen, settings, now, replace(wanted, stop=stop), stop, unreplaced)
@@ -96,13 +130,13 @@ def _under_way(seen: Observed, settings: Settings, ledger: Ledger, now: datetime
     return Decision(Course.RUNNING, scale.resized(seen, wanted), tally)
 
 
-def _stop(seen: Observed, tally: Tally, now: datetime) -> StopRecord | None:
+def _stop(seen: Observed, wanted: Wanted, tally: Tally, now: datetime) -> StopRecord | None:
     if seen.job.spec.suspend:
         return suspend.request(seen, now)
     if tally.poisonous:
         request = f"fail-{seen.job.status.attempt}-{seen.job.status.rendezvous.epoch}"
         return StopRecord(request=request, time=now, reason=Reason.POISONOUS_STEP.value, message=tally.poisonous)
-    return None
+    return gang.request(seen, wanted, now)
 
 
 def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted, stop: StopRecord, tally: Tally) -> Decision:
@@ -111,6 +145,8 @@ def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted,
         return Decision(Course.STOPPING, noted, tally)
     if stop.reason == suspend.SUSPEND:
         return Decision(Course.SUSPENDED, noted, tally)
+    if gang.gives_back(wanted):
+        return Decision(Course.RELEASED, gang.released(seen, noted, now), tally)
     return Decision(Course.ENDED, noted, tally, Outcome(False, Reason.POISONOUS_STEP, stop.message))
 
 

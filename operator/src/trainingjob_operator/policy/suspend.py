@@ -14,7 +14,7 @@ from trainingjob_api.status import StopRecord
 from trainingjob_operator.policy import rollback
 from trainingjob_operator.policy.wanted import Wanted, current_report, made, pods_of
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Observed
+from trainingjob_operator.state import Observed, PodPhase
 
 SUSPEND = "Suspend"
 
@@ -29,8 +29,8 @@ def reached(seen: Observed, wanted: Wanted, stop: StopRecord, settings: Settings
     report = current_report(seen)
     if report is not None and report.stopped == stop.request:
         return True
-    pods = pods_of(seen, wanted)
-    return all(pod.over() for pod in pods.values()) or remaining(stop, settings, now) <= 0
+    runs = (pod for pod in pods_of(seen, wanted).values() if not pod.over() and pod.phase is not PodPhase.PENDING)
+    return not any(runs) or remaining(stop, settings, now) <= 0
 
 
 def remaining(stop: StopRecord, settings: Settings, now: datetime) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from trainingjob_api.contract.intent import Report
-from trainingjob_api.status import RestorePoint, Status, StopRecord, WorkerRecord
+from trainingjob_api.status import PlacementRecord, RestorePoint, Status, StopRecord, WorkerRecord
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed, Pod, Role
 
@@ -40,6 +40,8 @@ class Wanted:
     unseen: frozenset[int] = frozenset()
     """Workers of whose present incarnation no pod has been seen."""
     stop: StopRecord | None = None
+    placement: PlacementRecord | None = None
+    """Of a job that is short of workers."""
 
     @classmethod
     def of(cls, status: Status) -> Wanted:
@@ -52,6 +54,7 @@ class Wanted:
             incarnations=tuple(sorted((worker.index, worker.incarnation) for worker in status.workers)),
             unseen=frozenset(status.unseen),
             stop=status.stop,
+            placement=status.placement,
         )
 
     def incarnation(self, index: int) -> int | None:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from trainingjob_api.status import CONDITIONS, Condition
-from trainingjob_operator.policy import Course, Decision, rollback, suspend
+from trainingjob_operator.policy import Course, Decision, gang, rollback, suspend
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
-from trainingjob_operator.status.waiting import obstacle
+from trainingjob_operator.status.waiting import obstacle, released
 
 Claim = tuple[str, bool, Reason, str]
 """Type, value, reason, message."""
@@ -46,6 +46,8 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
 
 def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
     waits = obstacle(seen) if decision.course is Course.RUNNING else None
+    if gang.gives_back(decision.wanted) and decision.course in (Course.STOPPING, Course.RELEASED):
+        waits = Reason.PODS_RELEASED, released(decision)
     if waits is not None:
         yield "Waiting", True, *waits
     elif seen.job.status.condition("Waiting") is not None:

@@ -22,7 +22,7 @@ from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
 from trainingjob_operator.status.phase import JobPhase, is_training, phase
-from trainingjob_operator.status.waiting import obstacle
+from trainingjob_operator.status.waiting import obstacle, released
 
 _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
 _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
@@ -36,7 +36,7 @@ _ROWS = {
     JobPhase.SUCCEEDED: Row.FINISHED,
     JobPhase.FAILED: Row.FINISHED,
 }
-_AT_REST = (Course.SUSPENDED, Course.ENDED, Course.INVALID)
+_AT_REST = (Course.SUSPENDED, Course.RELEASED, Course.ENDED, Course.INVALID)
 
 
 def ledger_now(seen: Observed, now: datetime) -> dict[str, float]:
@@ -97,6 +97,7 @@ def _intent(seen: Observed, decision: Decision) -> dict[str, Any]:
         "workers": wanted.records(),
         "unseen": tuple(sorted(wanted.unseen)),
         "stop": wanted.stop,
+        "placement": wanted.placement,
         "last_rollback_request": rollback.done(seen),
     }
 
@@ -178,6 +179,8 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
         return decision.outcome.message
     if decision.course is Course.STOPPING and decision.wanted.stop is not None:
         return decision.wanted.stop.message or "saving, then the pods are given back"
+    if decision.course is Course.RELEASED:
+        return released(decision)
     if decision.course is Course.SUSPENDED:
         return "set suspend: false to go on"
     waits = obstacle(seen)

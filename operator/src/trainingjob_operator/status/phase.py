@@ -33,6 +33,8 @@ def phase(seen: Observed, decision: Decision) -> str:
             return JobPhase.SUSPENDED
         case Course.STOPPING:
             return JobPhase.SUSPENDING
+        case Course.RELEASED:
+            return JobPhase.RECOVERING if _has_trained(seen) else JobPhase.PENDING
         case Course.RUNNING:
             return _running(seen, decision)
     return seen.job.status.phase or JobPhase.PENDING
@@ -56,9 +58,14 @@ def _running(seen: Observed, decision: Decision) -> JobPhase:
     wanted, status = decision.wanted, seen.job.status
     if wanted.restore.kind == "Step" and status.opened_attempt < wanted.attempt:
         return JobPhase.ROLLING_BACK
-    if status.opened_attempt > 0 and status.ledger.get(Row.TRAINING):
+    if _has_trained(seen):
         return JobPhase.RECOVERING
     return JobPhase.STARTING if _any_worker(seen) else JobPhase.PENDING
+
+
+def _has_trained(seen: Observed) -> bool:
+    status = seen.job.status
+    return status.opened_attempt > 0 and bool(status.ledger.get(Row.TRAINING))
 
 
 def _any_worker(seen: Observed) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainingjob_operator.policy import Decision
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import NODE_LOST, Observed
 
@@ -16,3 +17,10 @@ def obstacle(seen: Observed) -> tuple[Reason, str] | None:
     if pod is None:
         return None
     return Reason.PODS_WAITING, f"{pod.name}: {pod.reason}" + (f": {pod.message}" if pod.message else "")
+
+
+def released(decision: Decision) -> str:
+    """Why the pods are given back, and when they are asked for again."""
+    stop, record = decision.wanted.stop, decision.wanted.placement
+    again = f", and asked for again at {record.retry_time:%H:%M:%S} UTC" if record is not None and record.retry_time is not None else ""
+    return f"{stop.message if stop is not None else 'too few workers ran'}; the pods are given back{again}"
