@@ -160,7 +160,7 @@ class StopRecord(StatusModel):
     """When it was asked for."""
     reason: Word = "Suspend"
     """Suspend, or why the job fails once it has stopped."""
-    message: Line = ""
+    message: Annotated[str, _cut(280), _bound("maxLength", 280)] = ""
     """Why it fails, for a person."""
 
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from trainingjob_agent.departure import at_rest, closing
 from trainingjob_agent.link import backoff
 from trainingjob_agent.outbox import GONE_SECONDS, Outbox
-from trainingjob_agent.process.failure import classify, count_oom_kills, restart_delay
+from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError, classify, count_oom_kills, restart_delay
 from trainingjob_agent.process.hang import LEAVE_SECONDS, hung, is_over, stuck
 from trainingjob_agent.process.life import child_environment
 from trainingjob_agent.stamp import Stamp
 from trainingjob_agent.uploads import retry_delay
+from trainingjob_api.contract.channel import Raised
 from trainingjob_api.contract.messages import (
     GenerationId,
     Hello,
@@ -54,7 +55,8 @@ NOWHERE = Stamp(None, 5, Phase.STEPPING, 0, 0, 0)
     ],
 )
 def test_the_end_of_a_process_is_classified(code: int, oom: int, said: str | None, cause: str, message: str) -> None:
-    failure = classify(ME, code, NOWHERE, last_line="the last line", user_error=said, oom_kills=oom)
+    mistake = None if said is None else UserMistakeError(said)
+    failure = classify(ME, code, NOWHERE, last_line="the last line", mistake=mistake, oom_kills=oom)
     assert failure is not None
     assert failure.cause == cause
     assert message in failure.message
@@ -62,7 +64,23 @@ def test_the_end_of_a_process_is_classified(code: int, oom: int, said: str | Non
 
 
 def test_an_end_with_0_of_a_done_job_is_no_failure() -> None:
-    assert classify(ME, 0, NOWHERE, last_line="", user_error=None, oom_kills=0, done=True) is None
+    assert classify(ME, 0, NOWHERE, last_line="", mistake=None, oom_kills=0, done=True) is None
+
+
+def test_an_exception_is_told_in_the_process_own_words() -> None:
+    raised = Raised(message="KeyError: 'a' (task.py:42, in loss)", where="task.py:42 KeyError")
+    failure = classify(ME, 1, NOWHERE, last_line="a peer's words", mistake=None, oom_kills=0, raised=raised)
+    assert failure is not None
+    assert (failure.cause, failure.message, failure.raised) == ("Crash", raised.message, raised.where)
+    killed = classify(ME, -9, NOWHERE, last_line="", mistake=None, oom_kills=0, raised=raised)
+    assert killed is not None
+    assert killed.raised == "", "it did not end by it"
+
+
+def test_another_jobs_storage_is_a_cause_of_its_own() -> None:
+    failure = classify(ME, -9, NOWHERE, last_line="", mistake=ForeignStorageError("belongs to another job"), oom_kills=0)
+    assert failure is not None
+    assert (failure.cause, failure.message) == ("Fenced", "belongs to another job")
 
 
 SECOND = 10**9

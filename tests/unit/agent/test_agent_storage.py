@@ -132,17 +132,17 @@ async def test_an_attempt_that_is_taken_is_told_with_the_logs_position(scene: Sc
         assert (await scene.rendezvous.next(LogPosition)).attempt == 5
 
 
-async def test_storage_of_another_job_is_a_user_error_that_names_the_field(scene: Scene) -> None:
+async def test_storage_of_another_job_is_told_with_the_field(scene: Scene) -> None:
     another_journal(scene, uid="uid-of-another").open_attempt(GenerationId(1, 1, 1), make_generation().restore)
     async with scene.agent() as running:
         puppet = await scene.puppets.next()
         puppet.say("open", generation=[1, 1, 1], restore={"kind": "Latest"})
         report = await scene.rendezvous.next(MemberReport, lambda report: report.phase is Phase.GONE)
         assert report.failure is not None
-        assert report.failure.cause == "UserError"
+        assert report.failure.cause == "Fenced"
         assert report.failure.message.startswith("spec.checkpoint.storage.uri")
         await scene.rendezvous.say(orders(failed="for good"))
-        assert (await running.words()).code == ExitCode.USER_ERROR
+        assert (await running.words()).code == ExitCode.FENCED
 
 
 async def test_a_missing_checkpoint_is_a_user_error(scene: Scene) -> None:

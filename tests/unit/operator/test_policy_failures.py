@@ -6,18 +6,16 @@ from typing import Any
 
 import pytest
 
-from operator_builders import NOW, SETTINGS, make_failed, make_failure, make_job, make_log, make_pod, make_report, make_seen, make_status
-from trainingjob_api.contract.messages import Failure, GenerationId
+from operator_builders import NOW, SETTINGS, make_failed, make_failure, make_job, make_pod, make_report, make_seen, make_status
+from trainingjob_api.contract.messages import Failure, GenerationId, MemberId
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_operator.policy import Course, decide
-from trainingjob_operator.policy.failures import Action, Tally, judge_loss, judge_process, poisonous, tally
+from trainingjob_operator.policy.failures import Action, Tally, hopeless, judge_loss, judge_process, tally
 from trainingjob_operator.policy.replacement import Loss
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Pod
 
 RULES = [{"exitCodes": [42], "action": "Fail"}, {"exitCodes": [137], "action": "Ignore"}, {"exitCodes": [64], "action": "Count"}]
-NEVER_OPENED = make_status(opened_attempt=0)
-EMPTY_LOG = make_report(log=make_log(attempt=0, checkpoint=None, checkpoints=()))
 
 LOSSES: dict[str, tuple[Pod | None, dict[str, Any], Action]] = {
     "gone": (None, {}, Action.IGNORE),
@@ -33,8 +31,7 @@ LOSSES: dict[str, tuple[Pod | None, dict[str, Any], Action]] = {
     "no rendezvous": (make_failed(code=ExitCode.RENDEZVOUS_LOST), {}, Action.COUNT),
     "left too early": (make_failed(code=0), {}, Action.COUNT),
     "the user's error": (make_failed(code=ExitCode.USER_ERROR), {}, Action.FAIL),
-    "another job's storage": (make_failed(code=ExitCode.FENCED), {"status": NEVER_OPENED, "report": EMPTY_LOG}, Action.FAIL),
-    "fenced by a newer attempt of ours": (make_failed(code=ExitCode.FENCED), {}, Action.COUNT),
+    "another job's storage": (make_failed(code=ExitCode.FENCED), {}, Action.FAIL),
     "a rule that fails": (make_failed(code=42), {"rules": RULES}, Action.FAIL),
     "a rule that ignores": (make_failed(code=137), {"rules": RULES}, Action.IGNORE),
     "a rule comes before the agent's word": (make_failed(code=64), {"rules": RULES}, Action.COUNT),
@@ -62,6 +59,7 @@ PROCESSES = {
     "a lost connection": (make_failure("Lost"), (), Action.IGNORE),
     "silence": (make_failure("Silent"), (), Action.IGNORE),
     "the user's error": (make_failure("UserError", message="task.class: no such module"), (), Action.FAIL),
+    "another job's storage": (make_failure("Fenced", message="spec.checkpoint.storage.uri: …"), (), Action.FAIL),
     "a newer agent's word": (make_failure("Struck by lightning"), (), Action.COUNT),
     "a rule for a signal": (make_failure("Signal", exit_code=-9), RULES, Action.IGNORE),
 }
@@ -111,7 +109,7 @@ def test_the_users_error_ends_the_job_with_its_message() -> None:
     outcome = counted(report=make_report(failures=(failure,), failure_count=1)).outcome
     assert outcome is not None
     assert (outcome.complete, outcome.reason) == (False, Reason.USER_ERROR)
-    assert outcome.message == "worker 2: UserError: task.class: no module named digit; did you mean digits?"
+    assert outcome.message == "worker 2: task.class: no module named digit; did you mean digits?"
 
 
 def test_a_pod_that_ended_by_a_user_error_tells_it_in_its_own_words() -> None:
@@ -121,8 +119,11 @@ def test_a_pod_that_ended_by_a_user_error_tells_it_in_its_own_words() -> None:
     assert outcome.message == "worker 0: checkpoint.storage.uri: another job owns it; choose another place"
 
 
-def crash(step: int, n: int, cause: str = "Crash") -> Failure:
-    return make_failure(cause, step=step, generation=GenerationId(1, 1, n), message="boom")
+def crash(step: int, n: int, cause: str = "Crash", **fields: Any) -> Failure:
+    return make_failure(cause, step=step, generation=GenerationId(1, 1, n), message="boom", **fields)
+
+
+KEY = "task.py:42 KeyError"
 
 
 POISON = {
@@ -132,12 +133,47 @@ POISON = {
     "three steps": ((crash(7, 1), crash(8, 2), crash(9, 3)), False),
     "lost connections": ((crash(7, 1, "Lost"), crash(7, 2, "Lost"), crash(7, 3, "Lost")), False),
     "signals too": ((crash(7, 1, "Signal"), crash(7, 2), crash(7, 3, "Signal")), True),
+    "two kills, which may be somebody's": ((crash(7, 1, "Signal", exit_code=-9), crash(7, 2, "Signal", exit_code=-9)), False),
+    "two segmentation faults": ((crash(7, 1, "Signal", exit_code=-11), crash(7, 2, "Signal", exit_code=-11)), True),
+    "two segmentation faults in one generation": ((crash(7, 1, "Signal", exit_code=-11),) * 2, False),
+    "two exits by the code itself": ((crash(7, 1, exit_code=3), crash(7, 2, exit_code=3)), True),
+    "two exceptions of the machine": ((crash(7, 1, exit_code=1), crash(7, 2, exit_code=1)), False),
+    "two exceptions of the code": ((crash(7, 1, exit_code=1, raised=KEY), crash(7, 2, exit_code=1, raised=KEY)), True),
+    "in two steps": ((crash(7, 1, exit_code=1, raised=KEY), crash(8, 2, exit_code=1, raised=KEY)), False),
 }
 
 
 @pytest.mark.parametrize(("failures", "expected"), POISON.values(), ids=POISON.keys())
-def test_poisonous(failures: tuple[Failure, ...], expected: bool) -> None:
-    assert bool(poisonous(failures)) is expected
+def test_hopeless(failures: tuple[Failure, ...], expected: bool) -> None:
+    assert (hopeless(failures) is not None) is expected
+
+
+def starting(worker: int, life: int, raised: str = KEY) -> Failure:
+    fields = {"exit_code": 1, "raised": raised, "message": "KeyError: 'a' (task.py:42, in model)"}
+    return make_failure("Crash", worker, **fields).model_copy(update={"member": MemberId(worker, 0, 0, life)})
+
+
+def test_an_exception_whenever_a_worker_starts_ends_the_job() -> None:
+    assert hopeless((starting(0, 0), starting(1, 0), starting(2, 0))) is None, "all at once: the network may have been away"
+    assert hopeless((starting(0, 0, ""), starting(0, 1, ""))) is None, "not of the code's doing"
+    outcome = hopeless((starting(0, 0), starting(1, 0), starting(1, 1)))
+    assert outcome is not None
+    assert outcome.reason is Reason.USER_ERROR
+    assert outcome.message == "spec.training.task: KeyError: 'a' (task.py:42, in model), whenever worker 1 starts; mend it"
+
+
+def test_an_exception_of_the_code_is_told_with_its_place_and_step() -> None:
+    outcome = hopeless((crash(7, 1, raised=KEY), crash(7, 2, raised=KEY)))
+    assert outcome is not None
+    assert outcome.reason is Reason.USER_ERROR
+    assert outcome.message == "spec.training.task: boom at step 7, in 2 generations; mend it, or that step's samples"
+
+
+def test_the_users_rules_come_before_hopelessness() -> None:
+    rules = [{"exitCodes": [3], "action": "Ignore"}]
+    report = make_report(failures=POISON["two exits by the code itself"][0], failure_count=2)
+    assert counted(report=report).hopeless is not None
+    assert tally(seen_with(report=report, rules=rules), ()).hopeless is None
 
 
 def test_a_poisonous_step_fails_the_job_after_a_save() -> None:

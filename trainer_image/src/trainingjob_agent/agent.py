@@ -17,6 +17,7 @@ from trainingjob_agent.departure import SETTLED_SECONDS, at_rest, closing
 from trainingjob_agent.history import History
 from trainingjob_agent.link import Link, Peer, RefusedError, RendezvousLostError, StoreRelay, TooLongError
 from trainingjob_agent.outbox import Outbox
+from trainingjob_agent.process.failure import FINAL
 from trainingjob_agent.process.output import Console, LifeLog
 from trainingjob_agent.process.script import ScriptSlot
 from trainingjob_agent.process.slot import TrainerSlot
@@ -26,7 +27,6 @@ from trainingjob_api.contract.channel import ExportModel, Opened, Released, Snap
 from trainingjob_api.contract.messages import (
     AgentMessage,
     Commit,
-    FailureCause,
     GenerationId,
     Hello,
     Leaving,
@@ -152,13 +152,13 @@ class Agent:
     async def _keep_slot(self, slot: TrainerSlot | ScriptSlot) -> None:
         await slot.run()
         failure = slot.report.failure
-        if failure is None or failure.cause != FailureCause.USER_ERROR:
+        if failure is None or failure.cause not in FINAL:
             return
         # The rendezvous tells the others; until it has, this agent's report is the only trace of the reason.
         limit = time.monotonic() + self.settings.failed_seconds
         while not self._outcome.done() and (left := limit - time.monotonic()) > 0:
             await self._change(left)
-        self._finish(ExitCode.USER_ERROR, failure.message)
+        self._finish(FINAL[failure.cause], failure.message)
 
     def _finish(self, code: ExitCode, message: str) -> None:
         """The first way out is the one taken."""
@@ -244,8 +244,8 @@ class Agent:
 
     def _fail(self, reason: str) -> None:
         own = next((slot.report.failure for slot in self.slots if slot.report.failure is not None), None)
-        if own is not None and own.cause == FailureCause.USER_ERROR:
-            self._finish(ExitCode.USER_ERROR, own.message)
+        if own is not None and own.cause in FINAL:
+            self._finish(FINAL[own.cause], own.message)
         else:
             self._finish(ExitCode.DONE, f"the job has failed: {reason}")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from trainingjob_agent.arena import Lease, SharedFiles
-from trainingjob_agent.process.conversation import UserMistakeError
+from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError
 from trainingjob_agent.uploads import retried
 from trainingjob_api.contract.channel import ExportModel, Opened, Released
 from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore, SaveId
@@ -67,7 +67,8 @@ class History:
         """Fence an attempt and read its checkpoint into `files`. A store that cannot be reached is waited for.
 
         Raises:
-            UserMistakeError: the storage belongs to another job, refuses, or lacks the wanted checkpoint.
+            ForeignStorageError: the storage belongs to another job.
+            UserMistakeError: it refuses, or lacks the wanted checkpoint.
         """
         shards = _Shards(files)
 
@@ -83,7 +84,9 @@ class History:
             _log.warning("%s", error)
             await self.look()
             return Opened(error=str(error), generation=generation)
-        except (OwnedByAnother, CheckpointMissing, Refused) as error:
+        except OwnedByAnother as error:
+            raise ForeignStorageError(str(error)) from error
+        except (CheckpointMissing, Refused) as error:
             raise UserMistakeError(str(error)) from error
         except StorageError as error:
             _log.warning("attempt %d cannot be opened: %s", generation.attempt, error)

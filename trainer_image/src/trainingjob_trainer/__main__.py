@@ -1,7 +1,7 @@
 """The training process, as its agent starts it: `python -m trainingjob_trainer`. Effects: all of them.
 
 Ends with 0 when the job is done or has failed for good, with USER_ERROR after telling the agent what is wrong, with
-CRASHED and a traceback otherwise. It never ends by itself for a lost peer.
+CRASHED, a traceback and a word to the agent otherwise. It never ends by itself for a lost peer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pydantic import ValidationError
 from trainingjob_agent.stamp import StampWriter
 from trainingjob_api.contract.channel import ProcessEnvironment, UserError
 from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_api.spec.job import JobSpec
 from trainingjob_trainer.channel import Channel
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
 from trainingjob_trainer.recovery import Member
 from trainingjob_trainer.reporting import Reporter
-from trainingjob_trainer.session import UserMistake, build
+from trainingjob_trainer.session import UserMistake, blame, build
 from trainingjob_trainer.transport.watched import WatchedTransport
 
 log = logging.getLogger("trainingjob_trainer")
@@ -41,8 +42,9 @@ def main(environ: Mapping[str, str]) -> int:
         log.error("%s", mistake)
         channel.send(UserError(message=str(mistake)))
         return ExitCode.USER_ERROR
-    except Exception:
+    except Exception as error:
         log.exception("the training process failed")
+        channel.send(blame(error, _task(environment)))
         return ExitCode.CRASHED
     return ExitCode.DONE
 
@@ -54,6 +56,11 @@ def _take_part(environment: ProcessEnvironment, channel: Channel) -> None:
     member = Member(environment.member(), session, channel, Reporter(channel, stamp, session.total_steps), arena)
     channel.listen(member.hear)
     member.run()
+
+
+def _task(environment: ProcessEnvironment) -> str:
+    task = JobSpec.model_validate_json(environment.config).training.task
+    return "" if task is None else task.class_name.partition(":")[0]
 
 
 if __name__ == "__main__":

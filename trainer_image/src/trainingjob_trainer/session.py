@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 import torch
+import torch.distributed as dist
 
-from trainingjob_api.contract.channel import ProcessEnvironment
+from trainingjob_api.contract.channel import ProcessEnvironment, Raised
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.training import Training
 from trainingjob_api.storage.manifest import Position
@@ -32,6 +36,9 @@ from trainingjob_trainer.transport.port import Transport
 from trainingjob_trainer.transport.store import Ask
 
 log = logging.getLogger(__name__)
+ENVIRONMENT = (OSError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, dist.DistError)
+"""Files, network, memory, devices, peers: another try may fare better."""
+_LONGEST_WORDS = 120
 
 
 class UserMistake(ValueError):
@@ -48,6 +55,34 @@ def user_code(field: str) -> Iterator[None]:
     except ValueError as error:
         text = str(error)
         raise UserMistake(text if text.startswith("spec.") else f"{field}: {text}") from error
+
+
+def blame(error: BaseException, task: str) -> Raised:
+    """What to tell of an exception that ends this process.
+
+    One that the user's code raises at the same place again and again will be raised for ever: the operator ends such a job. What the
+    machine or the network may have done is tried again, and named without blame.
+
+    Args:
+        error: with its traceback.
+        task: the module of the task's class; what is under the same top-level package is the user's code.
+    """
+    words = " ".join(str(error).split())
+    name = type(error).__name__
+    message = f"{name}: {words[:_LONGEST_WORDS]}" if words else name
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_of(frame, task)]
+    if not frames:
+        return Raised(message=message)
+    frame, line = frames[-1]
+    file = f"{Path(frame.f_code.co_filename).name}:{line}"
+    deterministic = not isinstance(error, ENVIRONMENT)
+    return Raised(message=f"{message} ({file}, in {frame.f_code.co_name})", where=f"{file} {name}" if deterministic else "")
+
+
+def _is_of(frame: FrameType, task: str) -> bool:
+    own = task.rpartition(".")[0] if task.startswith("trainingjob_trainer.") else task.partition(".")[0]
+    name = str(frame.f_globals.get("__name__", ""))
+    return name == own or name.startswith(f"{own}.")
 
 
 @dataclass

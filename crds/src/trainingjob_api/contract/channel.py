@@ -125,8 +125,18 @@ class UserError(Record):
     message: str
 
 
+class Raised(Record):
+    """An exception ends the process, which exits with ExitCode.CRASHED after it."""
+
+    type: Literal["raised"] = "raised"
+    message: str
+    """The exception, and where the user's code raised it."""
+    where: str = ""
+    """As Failure.raised."""
+
+
 ProcessMessage = Annotated[
-    Standing | Pace | OpenAttempt | NeedArena | Snapshot | ExportModel | UserError | StoreRequest,
+    Standing | Pace | OpenAttempt | NeedArena | Snapshot | ExportModel | UserError | Raised | StoreRequest,
     Field(discriminator="type"),
 ]
 

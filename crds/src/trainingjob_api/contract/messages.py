@@ -94,6 +94,8 @@ class Failure(Record):
     """One of FailureCause; a plain string so that a newer agent's word passes an older operator."""
     message: str = ""
     """For a person: the exception's last line, or the signal's name. At most 1,024 characters."""
+    raised: str = ""
+    """Names an exception of the user's code, "task.py:42 KeyError", where nothing but that code seems to be behind it."""
     exit_code: int | None = None
     """The process's exit code; negative: minus the signal."""
     step: int | None = None
@@ -112,6 +114,7 @@ class FailureCause(StrEnum):
     USER_ERROR = "UserError"
     STORAGE = "Storage"
     FENCED = "Fenced"
+    """Another job owns the storage."""
     HUNG = "Hung"
     SILENT = "Silent"
     """The agent was not heard of for heartbeatTimeoutSeconds."""

@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
     REFUSED = 66
     """The rendezvous refused this process (token, build, incarnation): another one replaces it."""
     FENCED = 67
-    """A newer attempt or another job owns the storage: this process stands down."""
+    """Another job owns the storage: never retried. Of a rendezvous: there is one of a higher epoch."""
     RENDEZVOUS_LOST = 68
     """No rendezvous answered for longer than the start-up limit."""
 

@@ -26,7 +26,6 @@ from trainingjob_operator.policy import (
 )
 from trainingjob_operator.policy.failures import Tally
 from trainingjob_operator.policy.wanted import Outcome, Wanted
-from trainingjob_operator.reasons import Reason
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed, Role
 
@@ -133,9 +132,9 @@ def _under_way(seen: Observed, settings: Settings, ledger: Ledger, now: datetime
 def _stop(seen: Observed, wanted: Wanted, tally: Tally, now: datetime) -> StopRecord | None:
     if seen.job.spec.suspend:
         return suspend.request(seen, now)
-    if tally.poisonous:
+    if tally.hopeless is not None:
         request = f"fail-{seen.job.status.attempt}-{seen.job.status.rendezvous.epoch}"
-        return StopRecord(request=request, time=now, reason=Reason.POISONOUS_STEP.value, message=tally.poisonous)
+        return StopRecord(request=request, time=now, reason=tally.hopeless.reason.value, message=tally.hopeless.message)
     return gang.request(seen, wanted, now)
 
 
@@ -147,7 +146,7 @@ def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted,
         return Decision(Course.SUSPENDED, noted, tally)
     if gang.gives_back(wanted):
         return Decision(Course.RELEASED, gang.released(seen, noted, now), tally)
-    return Decision(Course.ENDED, noted, tally, Outcome(False, Reason.POISONOUS_STEP, stop.message))
+    return Decision(Course.ENDED, noted, tally, Outcome(False, finished.reason(stop.reason), stop.message))
 
 
 def _first(seen: Observed, wanted: Wanted) -> Wanted:

@@ -1,12 +1,15 @@
 """What failures mean: each is classified before it is counted. Pure.
 
 Evictions, lost nodes and orderly departures are nobody's fault. The user's rules come first, then what the agent says.
-Counted ones are held against recovery.maxFailures, which a newer checkpoint refills. A step that keeps crashing whoever
-takes it ends the job, after a save, before it has killed every worker in turn.
+Counted ones are held against recovery.maxFailures, which a newer checkpoint refills. A step that kills whoever takes
+it ends the job, after a save, before it has killed every worker in turn; so does an exception of the user's code that comes back
+at its place. Twice is enough where nothing but code and data can be behind it; what somebody from outside may have done (a kill, a
+full disk) has to come a third time.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,9 +29,18 @@ FREE_REASONS = frozenset(
 """Words of Kubernetes for the end of a pod that is not the job's doing."""
 FREE_CAUSES = frozenset({FailureCause.LOST.value, FailureCause.SILENT.value})
 """Seen from the other end of the connection; if something is behind it, the pod tells what."""
+
+
 CRASHES = frozenset({FailureCause.CRASH.value, FailureCause.SIGNAL.value})
-POISONOUS_CRASHES = 3
-POISONOUS_GENERATIONS = 2
+GENERATIONS = 2
+LIVES = 2
+CRASHES_OF_ITS_OWN = 2
+CRASHES_OF_ANY_KIND = 3
+_WORDS = 190
+"""So many characters of an exception leave room for the fix."""
+_FROM_OUTSIDE = frozenset({None, ExitCode.CRASHED.value, -1, -2, -9, -15})
+"""Exit codes that tell nothing of the process's own doing: an exception of any kind, SIGHUP, SIGINT, SIGKILL, SIGTERM."""
+_FINAL = {ExitCode.USER_ERROR.value: Reason.USER_ERROR, ExitCode.FENCED.value: Reason.STORAGE_CLAIMED}
 
 
 class Action(StrEnum):
@@ -46,6 +58,8 @@ class Verdict:
     action: Action
     record: FailureRecord
     reason: Reason = Reason.FAILED
+    words: str = ""
+    """All that is to be said of it, where the record is too short for that."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +75,8 @@ class Tally:
     records: tuple[FailureRecord, ...] = ()
     """What is new."""
     outcome: Outcome | None = None
-    poisonous: str = ""
-    """Why the job must fail after a save."""
+    hopeless: Outcome | None = None
+    """How the job must fail, after a save."""
 
 
 def tally(seen: Observed, lost: Sequence[Loss]) -> Tally:
@@ -77,7 +91,7 @@ def tally(seen: Observed, lost: Sequence[Loss]) -> Tally:
         restarts=len(lost) + sum(failure.cause not in FREE_CAUSES for failure in new),
         records=tuple(verdict.record for verdict in verdicts),
         outcome=_outcome(seen, verdicts, counted),
-        poisonous=poisonous(report.failures) if report is not None else "",
+        hopeless=hopeless(_unruled(seen, report.failures)) if report is not None else None,
     )
 
 
@@ -91,9 +105,9 @@ def judge_process(seen: Observed, failure: Failure) -> Verdict:
     if ruled is not None:
         return Verdict(ruled, record, Reason.RULE_MATCHED)
     if failure.cause == FailureCause.USER_ERROR:
-        return Verdict(Action.FAIL, record, Reason.USER_ERROR)
+        return Verdict(Action.FAIL, record, Reason.USER_ERROR, failure.message)
     if failure.cause == FailureCause.FENCED:
-        return Verdict(_fenced(seen), record, Reason.STORAGE_CLAIMED)
+        return Verdict(Action.FAIL, record, Reason.STORAGE_CLAIMED, failure.message)
     return Verdict(Action.COUNT, record)
 
 
@@ -110,28 +124,60 @@ def judge_loss(seen: Observed, loss: Loss) -> Verdict:
     ruled = _ruled(seen.job.spec.recovery.rules, code)
     if ruled is not None:
         return Verdict(ruled, record, Reason.RULE_MATCHED)
-    if code == ExitCode.USER_ERROR:
+    if code in _FINAL:
         words = pod.termination.message if pod.termination is not None else ""
-        return Verdict(Action.FAIL, record.model_copy(update={"message": words[:256] or loss.why}), Reason.USER_ERROR)
-    if code == ExitCode.FENCED:
-        return Verdict(_fenced(seen), record, Reason.STORAGE_CLAIMED)
+        return Verdict(Action.FAIL, record, _FINAL[code], words)
     # A rendezvous that has not heard of a new pod turns it away; one that has knows a lasting reason, such as another build.
     unheard = code == ExitCode.REFUSED and not seen.reporting
     return Verdict(Action.IGNORE if unheard else Action.COUNT, record)
 
 
-def poisonous(failures: Sequence[Failure]) -> str:
-    """Why no more workers are to be fed to a step; "" if none is suspicious."""
-    crashes: dict[int, list[Failure]] = {}
-    for failure in failures:
-        if failure.cause in CRASHES and failure.step is not None:
-            crashes.setdefault(failure.step, []).append(failure)
-    for step, found in sorted(crashes.items()):
-        generations = {failure.generation for failure in found}
-        if len(found) >= POISONOUS_CRASHES and len(generations) >= POISONOUS_GENERATIONS:
-            last = found[-1].message or found[-1].cause
-            return f"step {step} crashed {len(found)} processes in {len(generations)} generations (the last: {last}); look at its samples"
-    return ""
+def hopeless(failures: Sequence[Failure]) -> Outcome | None:
+    """How the job must fail, and why; None if another try may fare better."""
+    crashes = [failure for failure in failures if failure.cause in CRASHES]
+    return _at_a_step(crashes) or _while_starting(crashes)
+
+
+def _at_a_step(crashes: Sequence[Failure]) -> Outcome | None:
+    by_step: dict[int, list[Failure]] = defaultdict(list)
+    for failure in crashes:
+        if failure.step is not None:
+            by_step[failure.step].append(failure)
+    for step, found in sorted(by_step.items()):
+        own = [failure for failure in found if _is_its_own_doing(failure)]
+        if (_spread(own) and len(own) >= CRASHES_OF_ITS_OWN) or (_spread(found) and len(found) >= CRASHES_OF_ANY_KIND):
+            return _end_of(step, found)
+    return None
+
+
+def _spread(failures: Sequence[Failure]) -> bool:
+    return len({failure.generation for failure in failures}) >= GENERATIONS
+
+
+def _end_of(step: int, found: Sequence[Failure]) -> Outcome:
+    last, generations = found[-1], len({failure.generation for failure in found})
+    words = (last.message or last.cause)[:_WORDS]
+    if last.raised and all(failure.raised == last.raised for failure in found):
+        message = f"spec.training.task: {words} at step {step}, in {generations} generations; mend it, or that step's samples"
+        return Outcome(False, Reason.USER_ERROR, message)
+    message = f"step {step} crashed {len(found)} processes in {generations} generations (the last: {words}); look at its samples"
+    return Outcome(False, Reason.POISONOUS_STEP, message)
+
+
+def _while_starting(crashes: Sequence[Failure]) -> Outcome | None:
+    lives: dict[tuple[int, int, str], int] = defaultdict(int)
+    for failure in crashes:
+        if failure.step is None and failure.raised:
+            place = (failure.member.worker, failure.member.process, failure.raised)
+            lives[place] += 1
+            if lives[place] >= LIVES:
+                message = f"spec.training.task: {failure.message[:_WORDS]}, whenever worker {failure.member.worker} starts; mend it"
+                return Outcome(False, Reason.USER_ERROR, message)
+    return None
+
+
+def _is_its_own_doing(failure: Failure) -> bool:
+    return bool(failure.raised) or failure.exit_code not in _FROM_OUTSIDE
 
 
 def _new_reports(seen: Observed) -> tuple[Failure, ...]:
@@ -162,7 +208,7 @@ def _kept(seen: Observed) -> int:
 def _outcome(seen: Observed, verdicts: Sequence[Verdict], counted: int) -> Outcome | None:
     for verdict in verdicts:
         if verdict.action is Action.FAIL:
-            return Outcome(False, verdict.reason, _line(verdict.record))
+            return Outcome(False, verdict.reason, f"worker {verdict.record.worker}: {verdict.words or verdict.record.message}")
     limit = seen.job.spec.recovery.max_failures
     newest = next((verdict.record for verdict in reversed(verdicts) if verdict.action is Action.COUNT), None)
     if counted > limit and newest is not None:
@@ -175,11 +221,9 @@ def _line(record: FailureRecord) -> str:
     return f"worker {record.worker}: {record.message}"
 
 
-def _fenced(seen: Observed) -> Action:
-    """Before any attempt began, only another job's claim can be in the way; later, a worker of ours may be late."""
-    report = current_report(seen)
-    ours = report is not None and report.log is not None and report.log.attempt > 0
-    return Action.COUNT if ours or seen.job.status.opened_attempt > 0 else Action.FAIL
+def _unruled(seen: Observed, failures: Sequence[Failure]) -> list[Failure]:
+    """Those of which the user has not said what is to be done."""
+    return [failure for failure in failures if _ruled(seen.job.spec.recovery.rules, failure.exit_code) is None]
 
 
 def _ruled(rules: Sequence[Rule], code: int | None) -> Action | None:

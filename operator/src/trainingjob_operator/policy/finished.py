@@ -15,7 +15,7 @@ def ended(seen: Observed) -> Outcome | None:
     for kind in ("Complete", "Failed"):
         condition = seen.job.status.condition(kind)
         if condition is not None and condition.status == "True":
-            return Outcome(kind == "Complete", _reason(condition.reason, kind), condition.message)
+            return Outcome(kind == "Complete", reason(condition.reason, complete=kind == "Complete"), condition.message)
     return None
 
 
@@ -38,6 +38,7 @@ def _success() -> Outcome:
     return Outcome(True, Reason.SUCCEEDED, "the last step is done, and the model is in storage")
 
 
-def _reason(word: str, kind: str) -> Reason:
+def reason(word: str, *, complete: bool = False) -> Reason:
+    """The reason of an end, as the status has it; one that this operator does not know is told in general."""
     known = set(Reason)
-    return Reason(word) if word in known else (Reason.SUCCEEDED if kind == "Complete" else Reason.FAILED)
+    return Reason(word) if word in known else (Reason.SUCCEEDED if complete else Reason.FAILED)

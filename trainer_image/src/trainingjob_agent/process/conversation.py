@@ -14,6 +14,7 @@ from typing import Protocol
 
 from trainingjob_agent.arena import ArenaOwner, Lease, SharedFiles
 from trainingjob_agent.process.channel import Channel, ChannelBrokenError
+from trainingjob_agent.process.failure import UserMistakeError
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.settings import Settings
 from trainingjob_api.contract.channel import (
@@ -23,6 +24,7 @@ from trainingjob_api.contract.channel import (
     Opened,
     Pace,
     ProcessMessage,
+    Raised,
     Released,
     Snapshot,
     Standing,
@@ -41,10 +43,6 @@ from trainingjob_api.contract.messages import (
 )
 
 _log = logging.getLogger(__name__)
-
-
-class UserMistakeError(ValueError):
-    """The job cannot work as its manifest says; the message names the field and the fix."""
 
 
 class Agency(Protocol):
@@ -103,7 +101,8 @@ class Conversation:
             broken: told why the life cannot go on: the process spoke nonsense, or an answer could not be given.
         """
         self.channel = Channel()
-        self.user_error: str | None = None
+        self.mistake: UserMistakeError | None = None
+        self.raised: Raised | None = None
         self.current = MemberReport(member=member, phase=Phase.STARTING)
         self._agency = agency
         self._member = member
@@ -147,9 +146,8 @@ class Conversation:
                 self._agency.progress(_progress(self._member, message))
             case StoreRequest():
                 self._agency.ask_store(message, self.channel.send)
-            case UserError():
-                self.user_error = message.message
-                _log.error("training process %s: %s", self._member.label(), message.message)
+            case UserError() | Raised():
+                self._last_words(message)
             case NeedArena():
                 self._answer(self._lend(message))
             case Snapshot():
@@ -160,6 +158,13 @@ class Conversation:
                 if self._opening is not None:  # of a generation that is over: it must not fence any more
                     self._opening.cancel()
                 self._opening = self._answer(self._open(message))
+
+    def _last_words(self, message: UserError | Raised) -> None:
+        if isinstance(message, Raised):
+            self.raised = message
+            return
+        self.mistake = UserMistakeError(message.message)
+        _log.error("training process %s: %s", self._member.label(), message.message)
 
     def _report(self, report: MemberReport) -> None:
         self.current = report
@@ -196,7 +201,7 @@ class Conversation:
         try:
             opened = await self._agency.open_attempt(wish.generation, wish.restore, self._files)
         except UserMistakeError as error:
-            self.user_error = str(error)
+            self.mistake = error
             self._broken(str(error))
             return
         if self._over:

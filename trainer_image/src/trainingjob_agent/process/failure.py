@@ -10,10 +10,26 @@ import signal
 from pathlib import Path
 
 from trainingjob_agent.stamp import Stamp
+from trainingjob_api.contract.channel import Raised
 from trainingjob_api.contract.messages import Failure, FailureCause, MemberId
 from trainingjob_api.contract.runtime import ExitCode
 
 MAX_MESSAGE = 1024
+MAX_PLACE = 200
+FINAL = {FailureCause.USER_ERROR.value: ExitCode.USER_ERROR, FailureCause.FENCED.value: ExitCode.FENCED}
+"""Causes after which nothing is tried again, and how the worker ends."""
+
+
+class UserMistakeError(ValueError):
+    """The job cannot work as its manifest says; the message names the field and the fix."""
+
+    cause = FailureCause.USER_ERROR
+
+
+class ForeignStorageError(UserMistakeError):
+    """The storage that the manifest names belongs to another job."""
+
+    cause = FailureCause.FENCED
 
 
 def classify(
@@ -22,8 +38,9 @@ def classify(
     stamp: Stamp,
     *,
     last_line: str,
-    user_error: str | None,
+    mistake: UserMistakeError | None,
     oom_kills: int,
+    raised: Raised | None = None,
     hung: str | None = None,
     done: bool = False,
 ) -> Failure | None:
@@ -34,18 +51,21 @@ def classify(
         exit_code: its code; negative: minus the signal.
         stamp: the last it stamped.
         last_line: the last line of its output.
-        user_error: what it said was wrong with the manifest or the user's code.
+        mistake: what it, or its agent, said was wrong with the manifest or the user's code.
         oom_kills: how many processes of this container the kernel killed for memory during its life.
+        raised: the exception that it said it ends by.
         hung: why its agent killed it, if it was taken for hung.
         done: it was allowed to end.
     """
     if exit_code == 0 and done:
         return None
-    cause, message = (FailureCause.HUNG, hung) if hung is not None else _cause(exit_code, last_line, user_error, oom_kills)
+    last_line = last_line if raised is None else raised.message
+    cause, message = (FailureCause.HUNG, hung) if hung is not None else _cause(exit_code, last_line, mistake, oom_kills)
     return Failure(
         member=member,
         cause=cause,
         message=message[:MAX_MESSAGE],
+        raised=raised.where[:MAX_PLACE] if raised is not None and cause is FailureCause.CRASH else "",
         exit_code=exit_code,
         step=stamp.step,
         phase=stamp.phase.value,
@@ -53,9 +73,11 @@ def classify(
     )
 
 
-def _cause(exit_code: int, last_line: str, user_error: str | None, oom_kills: int) -> tuple[FailureCause, str]:
-    if exit_code == ExitCode.USER_ERROR or user_error is not None:
-        return FailureCause.USER_ERROR, user_error or last_line or "the training process called it a user error and gave no reason"
+def _cause(exit_code: int, last_line: str, mistake: UserMistakeError | None, oom_kills: int) -> tuple[FailureCause, str]:
+    if mistake is not None:
+        return mistake.cause, str(mistake)
+    if exit_code == ExitCode.USER_ERROR:
+        return FailureCause.USER_ERROR, last_line or "the training process called it a user error and gave no reason"
     if exit_code == -signal.SIGKILL and oom_kills > 0:
         return FailureCause.OUT_OF_MEMORY, "killed for memory; give the worker a larger memory limit or the training a smaller batch"
     if exit_code < 0:

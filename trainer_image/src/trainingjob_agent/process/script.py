@@ -15,13 +15,12 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from trainingjob_agent.arena import SharedFiles
-from trainingjob_agent.process.conversation import Agency, UserMistakeError
-from trainingjob_agent.process.failure import classify, restart_delay
+from trainingjob_agent.process.conversation import Agency
+from trainingjob_agent.process.failure import FINAL, UserMistakeError, classify, restart_delay
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.stamp import Stamp
 from trainingjob_api.contract.messages import (
     Failure,
-    FailureCause,
     Generation,
     GenerationId,
     MemberId,
@@ -108,7 +107,7 @@ class ScriptSlot:
             if self._over() or generation is None:
                 return
             failure = await self._join(generation)
-            if failure is not None and failure.cause == FailureCause.USER_ERROR:
+            if failure is not None and failure.cause in FINAL:
                 return
             if not self._over():
                 self._stand(Phase.IDLE)
@@ -187,9 +186,7 @@ class ScriptSlot:
             try:
                 await self._open(generation)
             except UserMistakeError as error:
-                return self._gone(
-                    Failure(member=self._member, cause=FailureCause.USER_ERROR, message=str(error)[:1024], generation=generation.id)
-                )
+                return self._gone(Failure(member=self._member, cause=error.cause, message=str(error)[:1024], generation=generation.id))
         port = await self._agree_on_port(generation, rank)
         self._state = State(attempt=generation.id.attempt, step=0, digest="script")
         self._stand(Phase.STEPPING, generation.id)
@@ -227,8 +224,8 @@ class ScriptSlot:
 
     async def _failed(self, generation: Generation, end: End, last_line: str) -> Failure | None:
         blank = Stamp(generation.id, None, Phase.STEPPING, 0, 0, 0)
-        failure = self._gone(classify(self._member, end.exit_code, blank, last_line=last_line, user_error=None, oom_kills=end.oom_kills))
-        if failure is None or failure.cause == FailureCause.USER_ERROR:
+        failure = self._gone(classify(self._member, end.exit_code, blank, last_line=last_line, mistake=None, oom_kills=end.oom_kills))
+        if failure is None or failure.cause in FINAL:
             return failure
         self._delay = restart_delay(self._delay, end.lived_seconds)
         _log.warning("script of %s ended (%s: %s)", self._member.label(), failure.cause, failure.message)

@@ -13,13 +13,13 @@ import time
 
 from trainingjob_agent.arena import ArenaOwner
 from trainingjob_agent.process.conversation import Agency, Conversation
-from trainingjob_agent.process.failure import classify, restart_delay
+from trainingjob_agent.process.failure import FINAL, classify, restart_delay
 from trainingjob_agent.process.hang import hung, is_over, is_stopped, stuck
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp, StampPage
 from trainingjob_api.contract.channel import ProcessEnvironment
-from trainingjob_api.contract.messages import FailureCause, MemberId, MemberReport, Orders, Phase
+from trainingjob_api.contract.messages import MemberId, MemberReport, Orders, Phase
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
@@ -55,14 +55,14 @@ class TrainerSlot:
         return self._page.read() if self._page else None
 
     async def run(self) -> None:
-        """Live until `end`, until the job is done, or until a life ends with a user error."""
+        """Live until `end`, until the job is done, or until a life ends for good."""
         member = self.current.member
         delay: float | None = None
         while not self._ending.is_set():
             ended, lived_seconds = await self._live(member)
             self.current = ended
             self._agency.report(ended)
-            if ended.failure is None or ended.failure.cause == FailureCause.USER_ERROR:
+            if ended.failure is None or ended.failure.cause in FINAL:
                 return
             delay = restart_delay(delay, lived_seconds)
             _log.warning(
@@ -160,13 +160,14 @@ class TrainerSlot:
             end.exit_code,
             stamp,
             last_line=log.last_line,
-            user_error=conversation.user_error,
+            mistake=conversation.mistake,
             oom_kills=end.oom_kills,
+            raised=conversation.raised,
             hung=self._hung,
             done=orders is not None and orders.done,
         )
         log.note(f"the process ended with {end.exit_code}" + (f" ({failure.cause}: {failure.message})" if failure else ""))
-        wanted = self._ending.is_set() and (failure is None or failure.cause != FailureCause.USER_ERROR)
+        wanted = self._ending.is_set() and (failure is None or failure.cause not in FINAL)
         return MemberReport(member=member, phase=Phase.GONE, failure=None if wanted else failure)
 
     def _break(self, log: LifeLog, why: str) -> None:

@@ -1,0 +1,114 @@
+"""Code and storage that cannot work: one clear message each, that names field and fix; no restart loop; nothing lost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from digits_job import Make
+from e2e.local.mistakes import line_of, mistaken
+from local_job import LocalJob
+from trainingjob_api.contract.messages import GenerationId, Restore
+from trainingjob_storage.journal import Journal
+from trainingjob_storage.store import open_store
+
+pytestmark = pytest.mark.timeout(300)
+TWO = {"workers__replicas": 2, "workers__minReplicas": 1}
+ONE = {"workers__replicas": 1, "workers__minReplicas": 1}
+
+
+def fails(job: LocalJob, reason: str) -> str:
+    """Run it to its end, which is a failure for this reason that leaves nothing behind; what is said."""
+    ended = job.run()
+    assert ended.returncode == 1, ended.stdout
+    status = job.status()
+    assert status["phase"] == "Failed"
+    (failed,) = [condition for condition in status["conditions"] if condition["type"] == "Failed"]
+    assert failed["reason"] == reason, failed
+    assert failed["message"] in ended.stdout
+    assert [event["reason"] for event in job.events()].count(reason) == 1
+    assert job.processes() == []
+    message: str = failed["message"]
+    return message
+
+
+def lives(job: LocalJob) -> int:
+    """How many training processes there have been."""
+    return len(list((job.storage / "runs").rglob("*.log")))
+
+
+def test_an_exception_in_step_3_is_told_with_its_line_after_two_generations(make: Make) -> None:
+    job = mistaken(make, "raises", loss='if self.calls == 4: raise KeyError("spiral")', **TWO)
+    message = fails(job, "UserError")
+    assert message.startswith("spec.training.task: KeyError: 'spiral' (")
+    assert line_of(job, "raise KeyError") in message
+    assert "at step 3, in 2 generations; mend it" in message
+    assert lives(job) <= 6
+
+
+def test_a_sample_that_kills_the_process_stops_the_job_after_two_and_loses_no_step(make: Make) -> None:
+    job = mistaken(make, "kills", loss="if bad: os.kill(os.getpid(), signal.SIGSEGV)", workers__minReplicas=2)
+    message = fails(job, "PoisonousStep")
+    step = int(message.removeprefix("step ").split()[0])
+    assert message.startswith(f"step {step} crashed 2 processes in 2 generations (the last: SIGSEGV)")
+    assert "look at its samples" in message
+    assert step > 0
+    assert job.checkpoints()[-1] == step, "what was trained before it is in storage"
+
+
+def test_a_module_that_raises_when_it_is_imported(make: Make) -> None:
+    job = mistaken(make, "imports", top="WRONG = undefined_name", **ONE)
+    message = fails(job, "UserError")
+    assert message.startswith("spec.training.task: NameError: name 'undefined_name' is not defined (")
+    assert line_of(job, "undefined_name") in message
+    assert lives(job) <= 3
+
+
+@pytest.mark.parametrize(
+    ("top", "says"),
+    [
+        ("import no_such_package", "spec.training.task.class: mine needs the module no_such_package, which is not installed"),
+        ("def broken(:", "spec.training.task.class: mine cannot be imported: invalid syntax (mine.py, line 9)"),
+    ],
+    ids=["a module of others", "a typing mistake"],
+)
+def test_a_task_that_does_not_import(make: Make, top: str, says: str) -> None:
+    job = mistaken(make, "imports", top=top, **ONE)
+    assert says in fails(job, "UserError")
+    assert lives(job) == 1
+
+
+def test_what_may_pass_is_tried_again(make: Make) -> None:
+    """A server that was away twice is no reason to give up."""
+    build = (
+        'with MARK.open("a") as file: print("away", file=file)\n        if len(MARK.read_text().split()) < 3: raise ConnectionError("away")'
+    )
+    job = mistaken(make, "passes", build=build, training__epochs=1, **ONE)
+    ended = job.run()
+    assert ended.returncode == 0, ended.stdout
+    assert len((job.folder / "mark").read_text().split()) >= 3
+    assert job.status()["restarts"] == 2
+
+
+def test_the_storage_of_another_job(make: Make) -> None:
+    job = make("claims", **ONE)
+    store = open_store(job.storage.as_uri(), None, None, {})
+    Journal(store, "another-uid", "team/other", "build", adopt=False, now=time.time).open_attempt(GenerationId(1, 1, 1), Restore())
+    before = job.log()
+    message = fails(job, "StorageClaimed")
+    assert message.startswith("worker 0: spec.checkpoint.storage.uri: ")
+    assert "team/other" in message
+    assert "spec.checkpoint.adopt" in message
+    assert job.log() == before, "the other job's log is as it was"
+    assert lives(job) <= 1
+
+
+def test_a_folder_that_cannot_be_written(make: Make, tmp_path: Any) -> None:
+    (tmp_path / "file").write_text("in the way")
+    job = make("refused", **ONE)
+    job.manifest["spec"]["checkpoint"]["storage"]["uri"] = (tmp_path / "file" / "folder").as_uri()
+    job.write()
+    message = fails(job, "UserError")
+    assert "spec.checkpoint.storage.uri" in message
