@@ -27,6 +27,7 @@ UNKNOWN = {
     "unknown-field-in-a-list",
     "host-path",
     "privileged",
+    "host-network",
 }
 """Fields that the schema does not have: refused for a client that asks for it, as kubectl does, and dropped for others."""
 NO_JSON = {case.id for case in INVALID if not all(math.isfinite(number) for number in numbers(case.body()))}
@@ -34,6 +35,7 @@ NO_JSON = {case.id for case in INVALID if not all(math.isfinite(number) for numb
 TOLD_ELSEWHERE = {
     "name-too-long": "<nil>",
     "name-begins-with-a-digit": "<nil>",
+    "name-with-a-dot": "<nil>",
     "script-with-epochs": "spec.training",
     "script-with-divergence": "spec.divergence",
 }

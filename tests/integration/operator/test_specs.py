@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -65,6 +66,36 @@ def test_a_suspended_job_made_wrong_does_not_go_on(lasting: Operator, team: Team
     team.spec(workers={"template": {"resources": None}})
     team.spec(suspend=False)
     until("it goes on", lambda: team.living() == {"rendezvous-2", "worker-0-1", "worker-1-1"})
+
+
+def test_the_longest_name_and_a_storage_in_another_script(lasting: Operator, team: Team) -> None:
+    name = "a" * 63
+    manifest = job(name, template={"metadata": {"annotations": {"note": "für später"}}, "env": [{"name": "GRUSS", "value": "grüß"}]})
+    manifest["spec"]["checkpoint"]["storage"]["uri"] = "s3://bucket/日本/データ"
+    team.jobs.made(manifest)
+    until("its pods", lambda: team.seen(name))
+    assert {len(owners) for owners in team.owners().values()} == {1, 3}
+    pod = next(iter(team.kubelet.pods().values()))
+    assert max(len(word) for word in (pod["metadata"]["name"], *pod["metadata"]["labels"].values())) <= 63
+    config = next(entry["value"] for entry in pod["spec"]["containers"][0]["env"] if entry["name"] == "TRAININGJOB_CONFIG")
+    assert json.loads(config)["checkpoint"]["storage"]["uri"] == "s3://bucket/日本/データ"
+
+
+def test_an_edit_that_may_not_be_is_refused_and_one_that_may_be_is_carried_out(lasting: Operator, team: Team) -> None:
+    team.jobs.made(job())
+    until("its pods", team.seen)
+    before = {name: pod["metadata"]["uid"] for name, pod in team.kubelet.pods().items()}
+    for change, says in (
+        ({"training": {"seed": 8}}, "training.seed cannot be changed; make a new job"),
+        ({"image": "another"}, "image can be changed only while suspend is true"),
+        ({"workers": {"template": {"priorityClassName": "vip"}}}, "workers.template can be changed only while suspend is true"),
+    ):
+        answer = team.jobs.patch(JOB, {"spec": change})
+        assert answer.code == 422
+        assert says in answer.message
+    team.spec(workers={"replicas": 3})
+    until("a third worker", lambda: "worker-2-0" in team.living())
+    assert before.items() <= {name: pod["metadata"]["uid"] for name, pod in team.kubelet.pods().items()}.items(), "no pod was touched"
 
 
 def test_made_again_under_its_name_at_once(lasting: Operator, team: Team) -> None:

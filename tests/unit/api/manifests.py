@@ -61,6 +61,7 @@ VALID = (
         checkpoint('{storage: {endpointUrl: "http://minio:9000", region: eu-west-1, credentialsSecretName: s3-credentials}}'),
     ),
     Valid("file-storage", checkpoint('{storage: {uri: "file:///checkpoints/a job"}}')),
+    Valid("storage-in-another-script", checkpoint('{storage: {uri: "s3://bucket/日本/データ"}}')),
     Valid("google-storage", checkpoint('{storage: {uri: "gs://bucket"}}')),
     Valid("azure-storage", checkpoint('{storage: {uri: "az://container/path/"}}')),
     Valid(

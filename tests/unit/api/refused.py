@@ -14,6 +14,8 @@ INVALID = (
     Invalid("no-name", "{metadata: {name: null}}", "metadata.name", "is needed; add it"),
     Invalid("name-too-long", "{metadata: {name: " + "a" * 64 + "}}", "metadata.name", "has 64 characters; shorten it to 63"),
     Invalid("name-in-capitals", "{metadata: {name: Digits}}", "metadata.name", "lower case letters, digits and dashes"),
+    Invalid("name-with-a-dot", "{metadata: {name: a.b}}", "metadata.name", "is 'a.b'; give lower case letters, digits and dashes"),
+    Invalid("name-in-another-script", "{metadata: {name: цифры}}", "metadata.name", "is 'цифры'; give lower case letters"),
     Invalid("name-begins-with-a-digit", "{metadata: {name: 1st}}", "metadata.name", "put a letter before it"),
     Invalid("replicas-zero", "{spec: {workers: {replicas: 0}}}", "spec.workers.replicas", "is 0; it must be at least 1"),
     Invalid("replicas-too-many", "{spec: {workers: {replicas: 513}}}", "spec.workers.replicas", "is 513; it must be at most 512"),
@@ -217,6 +219,24 @@ INVALID = (
         "spec.workers.template.metadata.labels['batch.trainingjob.dev/role']",
         "the operator's own; choose another prefix",
         server=False,
+    ),
+    Invalid(
+        "label-in-another-script",
+        template("{metadata: {labels: {team: ü}}}"),
+        "spec.workers.template.metadata.labels.team",
+        "is 'ü'; give letters, digits, dashes, dots and underscores",
+    ),
+    Invalid(
+        "uri-with-a-space",
+        checkpoint("{storage: {uri: 's3://a b/c'}}"),
+        "spec.checkpoint.storage.uri",
+        "give s3://bucket/path",
+    ),
+    Invalid(
+        "host-network",
+        template("{hostNetwork: true}"),
+        "spec.workers.template.hostNetwork",
+        "there is no such field; remove it",
     ),
     Invalid(
         "bad-quantity",

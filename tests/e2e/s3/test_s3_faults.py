@@ -1,0 +1,71 @@
+"""An S3 server that does not do what checkpoints need: told once, by the field's name, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digits_job import digits
+from e2e.s3.faulty import FaultyS3
+from local_job import LocalJob
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def job_on(endpoint: str, bucket: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, epochs: int = 2) -> LocalJob:
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    manifest = digits(workers__replicas=1, workers__minReplicas=1, training__epochs=epochs)
+    uri = f"s3://{bucket.name}/jobs/digits"
+    manifest["spec"]["checkpoint"]["storage"] = {"uri": uri, "endpointUrl": endpoint, "region": "us-east-1"}
+    return LocalJob(folder, manifest)
+
+
+def fails(job: LocalJob) -> str:
+    """It ends at once, and once; what it says."""
+    ended = job.run()
+    assert ended.returncode == 1, ended.stdout
+    assert "Traceback" not in ended.stdout
+    (failed,) = [condition for condition in job.status()["conditions"] if condition["type"] == "Failed"]
+    assert failed["reason"] == "UserError"
+    assert job.status().get("step") is None
+    assert [event["reason"] for event in job.events()].count("WorkerLost") <= 1
+    message: str = failed["message"]
+    return message
+
+
+def test_a_proxy_without_a_fault_is_as_the_server(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultyS3(server) as proxy:
+        ended = job_on(proxy.endpoint, bucket, tmp_path, monkeypatch).run()
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_a_server_that_overwrites_what_is_to_be_created(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultyS3(server, overwrites=True) as proxy:
+        message = fails(job_on(proxy.endpoint, bucket, tmp_path, monkeypatch))
+    assert proxy.fired >= 2
+    assert message.startswith("worker 0: spec.checkpoint.storage.uri: the store at s3://")
+    assert "overwrites an object that it was asked to create only if absent" in message
+    assert "Use a store" in message
+    assert server.client().list_objects_v2(Bucket=bucket.name, Prefix="jobs/digits/log/").get("KeyCount") == 0, "no log was begun"
+
+
+def test_a_server_that_refuses_writes(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultyS3(server, refuses=lambda method, path: method == "PUT") as proxy:
+        message = fails(job_on(proxy.endpoint, bucket, tmp_path, monkeypatch))
+    assert proxy.fired >= 1
+    assert message.startswith("worker 0: spec.checkpoint.storage")
+    assert "AccessDenied" in message or "403" in message
+
+
+def test_checkpoints_that_are_refused_later_cost_no_step(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training goes on without them; only the end, which has to keep the model, says that it cannot."""
+    with FaultyS3(server, refuses=lambda method, path: method == "PUT" and "/saves/" in path) as proxy:
+        job = job_on(proxy.endpoint, bucket, tmp_path, monkeypatch, epochs=200)
+        with job.running() as run:
+            run.until("a save is refused", lambda: proxy.fired > 0)
+            run.until_step(50)
+            assert job.status()["restarts"] == 0
+            assert "failed" not in job.status()["phase"].lower()
