@@ -60,12 +60,29 @@ def test_a_server_that_refuses_writes(server, bucket, tmp_path: Path, monkeypatc
     assert "AccessDenied" in message or "403" in message
 
 
-def test_checkpoints_that_are_refused_later_cost_no_step(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training goes on without them; only the end, which has to keep the model, says that it cannot."""
-    with FaultyS3(server, refuses=lambda method, path: method == "PUT" and "/saves/" in path) as proxy:
-        job = job_on(proxy.endpoint, bucket, tmp_path, monkeypatch, epochs=200)
+def test_checkpoints_that_are_refused_cost_no_step_and_the_end_waits_for_the_store(
+    server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ["/saves/", "/export/"]
+
+    def refuses(method: str, path: str) -> bool:
+        return method == "PUT" and any(part in path for part in broken)
+
+    with FaultyS3(server, refuses=refuses) as proxy:
+        job = job_on(proxy.endpoint, bucket, tmp_path, monkeypatch, epochs=5)
         with job.running() as run:
-            run.until("a save is refused", lambda: proxy.fired > 0)
-            run.until_step(50)
-            assert job.status()["restarts"] == 0
-            assert "failed" not in job.status()["phase"].lower()
+            run.until("the last step is done", lambda: job.status().get("display", {}).get("progress") == "100%", seconds=120)
+            run.until("the last checkpoint is tried again", lambda: "trying again" in output(job))
+            assert job.status().get("restarts", 0) == 0
+            del broken[0]
+            run.until("the model is refused", lambda: "the model is not kept" in output(job))
+            broken.clear()
+            ended = run.ends()
+    assert ended.returncode == 0, ended.stdout
+    assert proxy.fired >= 2
+    assert job.status()["restarts"] == 0
+
+
+def output(job: LocalJob) -> str:
+    """What the workers have printed."""
+    return "".join(path.read_text() for path in (job.own / "pods").glob("*worker*.log"))

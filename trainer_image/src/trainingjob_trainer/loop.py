@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from trainingjob_api.contract.messages import Generation, Orders, Phase, SaveId
 from trainingjob_trainer.channel import Channel, Superseded
@@ -22,6 +23,8 @@ from trainingjob_trainer.session import Session, UserMistake, user_code
 from trainingjob_trainer.strategy.control import Decision, Next, flags_from
 
 log = logging.getLogger(__name__)
+AGAIN_SECONDS = 10.0
+"""How long a store that did not take the last checkpoint, or the model, is left alone."""
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Run:
     clock: Callable[[], float] = time.monotonic
     saved_step: int | None = field(default=None)
     """The step this generation made its last snapshot at."""
+    saved_buffer: int = 0
+    """Where that lies in the arena."""
 
     def phase(self, phase: Phase) -> None:
         """Tell the phase."""
@@ -114,30 +119,56 @@ def snapshot(run: Run) -> None:
     if run.saved_step == step:
         return
     save = SaveId(generation=run.generation.id, step=step)
-    run.arena.snapshot(save, run.rank, len(run.generation.seats), run.session.position(), run.superseded)
+    run.saved_buffer = run.arena.snapshot(save, run.rank, len(run.generation.seats), run.session.position(), run.superseded)
     run.saved_step, run.saving.last = step, run.clock()
     if run.channel.orders is not None and run.channel.orders.save is not None:
         run.saving.request = run.channel.orders.save
 
 
 def await_commit(run: Run) -> None:
-    """Wait until the checkpoint of this step is committed.
+    """Wait until the checkpoint of this step is committed; what the store does not take is handed over again.
 
     Raises:
         Superseded: newer orders came first.
     """
     step = run.session.state.step
     run.phase(Phase.FINISHING)
-    _await(run, lambda orders: orders.checkpoint is not None and orders.checkpoint >= step)
+
+    def again() -> int:
+        run.saved_step = None
+        snapshot(run)
+        return run.saved_buffer
+
+    _await(run, lambda orders: orders.checkpoint is not None and orders.checkpoint >= step, run.saved_buffer, again)
 
 
-def _await(run: Run, wanted: Callable[[Orders], bool]) -> None:
-    def there() -> bool:
-        return run.channel.orders is not None and wanted(run.channel.orders)
+def _await(run: Run, wanted: Callable[[Orders], bool], buffer: int | None = None, again: Callable[[], int] | None = None) -> None:
+    """Wait for orders; `again` hands over anew what lay in `buffer`, if the store has not taken it.
 
-    run.channel.wait(lambda: there() or run.superseded())
-    if not there():
+    Raises:
+        Superseded: newer orders came first.
+    """
+
+    def over() -> bool:
+        return run.superseded() or (run.channel.orders is not None and wanted(run.channel.orders))
+
+    while again is not None:
+        run.channel.wait(partial(_settles, run, over, buffer))
+        if over():
+            break
+        log.error("step %d: storage has not taken it; trying again in %.0f s", run.session.state.step, AGAIN_SECONDS)
+        if run.channel.wait(over, AGAIN_SECONDS):
+            break
+        buffer = again()
+    run.channel.wait(over)
+    if run.channel.orders is None or not wanted(run.channel.orders):
         raise Superseded
+
+
+def _settles(run: Run, over: Callable[[], bool], buffer: int | None) -> bool:
+    """It is over, or the store has refused."""
+    released = None if buffer is None else run.channel.released(buffer)
+    return over() or (released is not None and not released.ok)
 
 
 def _evaluate_if_due(run: Run) -> None:
@@ -189,11 +220,13 @@ def _finish(run: Run) -> None:
     metrics = _finite(session.strategy.evaluate(test)) if len(test) else state.metrics
     run.reporter.pace(state.step, metrics)
     if run.rank == 0:
-        _export(run, metrics)
-    _await(run, lambda orders: orders.done)
+        _await(run, lambda orders: orders.done, _export(run, metrics), lambda: _export(run, metrics))
+    else:
+        _await(run, lambda orders: orders.done)
 
 
-def _export(run: Run, metrics: dict[str, float]) -> None:
+def _export(run: Run, metrics: dict[str, float]) -> int:
+    """Hand the model to the agent; the buffer in which it lies."""
     session = run.session
     assert session.training.task is not None
     model, metadata = export_model(
@@ -205,4 +238,4 @@ def _export(run: Run, metrics: dict[str, float]) -> None:
         job=session.environment.job,
     )
     save = SaveId(generation=run.generation.id, step=session.state.step)
-    run.arena.export(save, model, metadata, metrics, run.superseded)
+    return run.arena.export(save, model, metadata, metrics, run.superseded)

@@ -48,8 +48,10 @@ class SnapshotArena:
             os.close(descriptor)
         self._buffers = [memory[offset : offset + arena.bytes] for offset in arena.offsets]
 
-    def snapshot(self, save: SaveId, rank: int, world: int, position: Position, superseded: Callable[[], bool]) -> None:
-        """Write this rank's share and tell the agent. Waits for a free buffer if storage is slower than the saves.
+    def snapshot(self, save: SaveId, rank: int, world: int, position: Position, superseded: Callable[[], bool]) -> int:
+        """Write this rank's share and tell the agent; the buffer in which it lies.
+
+        Waits for a free buffer if storage is slower than the saves.
 
         Raises:
             Superseded: newer orders came while it waited.
@@ -63,9 +65,10 @@ class SnapshotArena:
         self._channel.send(
             Snapshot(save=save, rank=rank, buffer=buffer, length=layout.length, entries=entries, position=position.model_dump_json())
         )
+        return buffer
 
-    def export(self, save: SaveId, model: bytes, metadata: str, result: dict[str, float], superseded: Callable[[], bool]) -> None:
-        """Hand the exported model to the agent.
+    def export(self, save: SaveId, model: bytes, metadata: str, result: dict[str, float], superseded: Callable[[], bool]) -> int:
+        """Hand the exported model to the agent; the buffer in which it lies.
 
         Raises:
             Superseded: newer orders came while it waited for a buffer.
@@ -76,6 +79,7 @@ class SnapshotArena:
         self._channel.send(
             ExportModel(generation=save.generation, step=save.step, buffer=buffer, length=len(model), metadata=metadata, result=result)
         )
+        return buffer
 
     def _take(self, superseded: Callable[[], bool]) -> int:
         def free() -> int | None:
