@@ -124,10 +124,19 @@ def _grow(file: _File) -> Buffer:
     return buffer
 
 
-def prefault(memory: mmap.mmap) -> None:
-    """Touch every page of fresh memory: page faults, not copying, are what makes a first snapshot slow."""
-    for start in range(0, len(memory), _CHUNK):
-        length = min(_CHUNK, len(memory) - start)
+def prefault(memory: mmap.mmap, begin: int = 0, size: int | None = None) -> None:
+    """Touch every page of memory whose content does not matter: page faults, not copying, are what makes a first snapshot slow.
+
+    Each mapping has faults of its own, so the training process does it again in its own.
+
+    Args:
+        memory: a shared mapping.
+        begin: first byte, at the beginning of a page.
+        size: bytes; None: to the end.
+    """
+    end = len(memory) if size is None else begin + size
+    for start in range(begin, end, _CHUNK):
+        length = min(_CHUNK, end - start)
         try:
             memory.madvise(_POPULATE_WRITE, start, length)
         except OSError:

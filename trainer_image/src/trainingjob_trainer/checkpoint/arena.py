@@ -8,10 +8,12 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from trainingjob_agent.arena import prefault
 from trainingjob_api.contract.channel import ExportModel, Snapshot
 from trainingjob_api.contract.messages import SaveId
 from trainingjob_api.storage.layout import shard_name
@@ -24,6 +26,8 @@ from trainingjob_trainer.checkpoint.state import TrainingState
 
 BUFFERS = 2
 SLACK_BYTES = 1 << 20
+COPIERS = min(4, os.cpu_count() or 1)
+"""Threads that copy. The loop waits meanwhile, and one thread does not fill a machine's memory bandwidth."""
 
 
 class SnapshotArena:
@@ -43,10 +47,15 @@ class SnapshotArena:
         arena = channel.need_arena(max(whole, model) + SLACK_BYTES, BUFFERS)
         descriptor = os.open(arena.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            memory = torch.frombuffer(mmap.mmap(descriptor, 0), dtype=torch.uint8)
+            mapping = mmap.mmap(descriptor, 0)
         finally:
             os.close(descriptor)
+        for offset in arena.offsets:
+            prefault(mapping, offset, arena.bytes)
+        memory = torch.frombuffer(mapping, dtype=torch.uint8)
         self._buffers = [memory[offset : offset + arena.bytes] for offset in arena.offsets]
+        on_host = all(each.tensor.device.type == "cpu" for each in named)
+        self._copiers = ThreadPoolExecutor(COPIERS, thread_name_prefix="snapshot") if on_host else None
 
     def snapshot(self, save: SaveId, rank: int, world: int, position: Position, superseded: Callable[[], bool]) -> int:
         """Write this rank's share and tell the agent; the buffer in which it lies.
@@ -59,7 +68,7 @@ class SnapshotArena:
         buffer = self._take(superseded)
         named = listed(self._state.tensors())
         layout = plan(named, shares([each.extent for each in named], world, rank), shard_name(rank))
-        write(layout, named, self._buffers[buffer])
+        write(layout, named, self._buffers[buffer], self._copiers)
         entries = slices_json(layout.slices)
         self._channel.occupy(buffer)
         self._channel.send(

@@ -11,7 +11,8 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from trainingjob_trainer.checkpoint.shares import Piece
 
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
+_RUN_BYTES = 8 << 20
 
 
 class RestoreError(ValueError):
@@ -63,14 +65,39 @@ def plan(state: Sequence[Named], pieces: Sequence[Piece], shard: str) -> Layout:
     return Layout(whole, tuple(slices), tuple(piece.number for piece in ordered), len(whole) + offset)
 
 
-def write(layout: Layout, state: Sequence[Named], into: Tensor) -> None:
-    """Put the file at the beginning of `into` (uint8)."""
+def write(layout: Layout, state: Sequence[Named], into: Tensor, copiers: Executor | None = None) -> None:
+    """Put the file at the beginning of `into` (uint8); with `copiers`, in their threads."""
     begin = len(layout.header)
     into[:begin].copy_(torch.frombuffer(bytearray(layout.header), dtype=torch.uint8))
+    runs = list(_runs(layout, state, into[begin:]))
+    if copiers is None or len(runs) == 1:
+        for run in runs:
+            _copy(run)
+    else:
+        list(copiers.map(_copy, runs))  # the list asks each for its error
+
+
+def _runs(layout: Layout, state: Sequence[Named], into: Tensor) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """What goes where, in runs of about equal work: a large tensor is cut, many small ones are one run."""
+    run: list[tuple[Tensor, Tensor]] = []
+    size = 0
     for index, piece in zip(layout.numbers, layout.slices, strict=True):
         assert piece.start is not None
         assert piece.stop is not None
-        into[begin + piece.begin : begin + piece.end].copy_(read_bytes(state[index].tensor, piece.start, piece.stop))
+        source = read_bytes(state[index].tensor, piece.start, piece.stop)
+        for target, part in zip(torch.split(into[piece.begin : piece.end], _RUN_BYTES), torch.split(source, _RUN_BYTES), strict=True):
+            run.append((target, part))
+            size += len(part)
+            if size >= _RUN_BYTES:
+                yield run
+                run, size = [], 0
+    if run:
+        yield run
+
+
+def _copy(run: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for target, source in run:
+        target.copy_(source)
 
 
 def map_file(path: str) -> Tensor:
