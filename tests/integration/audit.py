@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class AuditEvent:
     """How it was answered; None: the server died over it, or it is still at it."""
     agent: str
     uri: str
+    received: float
+    """When it came, in seconds since 1970."""
+    answered: float | None
+    """When it was answered; None as for `code`."""
 
 
 class AuditLog:
@@ -95,4 +100,10 @@ def _event(asked: dict[str, Any], told: dict[str, Any]) -> AuditEvent:
         code=told.get("responseStatus", {}).get("code"),
         agent=asked.get("userAgent", ""),
         uri=asked["requestURI"],
+        received=_seconds(asked["requestReceivedTimestamp"]),
+        answered=_seconds(told["stageTimestamp"]) if "responseStatus" in told else None,
     )
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
