@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operator_builders import (
@@ -173,6 +173,7 @@ def test_spares_are_asked_for_only_once_enough_of_the_others_run() -> None:
     assert made(make_pod(0), make_pod(1)) == ["2-0"]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 86400), st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
 def test_pauses_grow_and_have_a_bound(timeout: int, releases: int, jitter: float) -> None:
     now, next_one = pause(timeout, releases, jitter), pause(timeout, releases + 1, jitter)
