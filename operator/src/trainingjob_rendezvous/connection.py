@@ -13,6 +13,8 @@ from aiohttp import WSMsgType, web
 
 MOST_QUEUED = 4096
 """Messages that may wait to be sent to one peer."""
+MOST_QUEUED_BYTES = 128 << 20
+"""What these may hold together: two commits of the largest jobs."""
 CLOSE_SECONDS = 1.0
 """How long a peer may take to answer a close."""
 
@@ -39,6 +41,7 @@ class Connection:
         self._request = request
         self._socket = socket
         self._queue: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue(MOST_QUEUED)
+        self._queued_bytes = 0
         self._pump = asyncio.create_task(self._send_all())
 
     @classmethod
@@ -85,14 +88,17 @@ class Connection:
         return self._socket
 
     def _put(self, item: str | tuple[int, str]) -> None:
-        try:
-            self._queue.put_nowait(item)
-        except asyncio.QueueFull:
+        size = _size(item)
+        if self._queue.full() or self._queued_bytes + size > MOST_QUEUED_BYTES:
             self.abort()
+            return
+        self._queued_bytes += size
+        self._queue.put_nowait(item)
 
     async def _send_all(self) -> None:
         while True:
             item = await self._queue.get()
+            self._queued_bytes -= _size(item)
             try:
                 if isinstance(item, tuple):
                     await self._socket.close(code=item[0], message=item[1].encode()[:120])
@@ -100,3 +106,7 @@ class Connection:
                 await self._socket.send_str(item)
             except (ConnectionError, RuntimeError):
                 return
+
+
+def _size(item: str | tuple[int, str]) -> int:
+    return len(item) if isinstance(item, str) else 0

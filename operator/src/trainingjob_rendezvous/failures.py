@@ -26,7 +26,9 @@ class Failures:
             return False
         if known is None:
             self.count += 1
-        self._by_member[failure.member] = failure.model_copy(update={"message": failure.message[:1024], "cause": failure.cause[:64]})
+        self._by_member[failure.member] = failure.model_copy(
+            update={"message": failure.message[:1024], "cause": failure.cause[:64], "phase": failure.phase[:64]}
+        )
         while len(self._by_member) > REMEMBERED:
             del self._by_member[next(iter(self._by_member))]
         return True

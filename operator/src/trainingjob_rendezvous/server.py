@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
+from typing import TypeVar
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from trainingjob_api.contract.intent import INTENT, Intent, Report
 from trainingjob_api.contract.messages import (
@@ -28,6 +30,7 @@ from trainingjob_api.contract.messages import (
     StoreRequest,
 )
 from trainingjob_api.contract.runtime import RendezvousEnvironment
+from trainingjob_api.contract.strict import check_numbers, plain
 from trainingjob_api.contract.tls import server_context
 from trainingjob_rendezvous.connection import Connection, MalformedError, authorize
 from trainingjob_rendezvous.pulse import TICK_SECONDS
@@ -42,8 +45,16 @@ REPORT_SECONDS = 0.5
 """Reports that are not urgent are at least this far apart."""
 MOST_WAITING = 1024
 """Requests to the store that one agent may have under way."""
+MOST_WAITING_BYTES = 16 * MAX_MESSAGE_BYTES
+"""What these may hold together."""
+LONGEST_PLACE = 80
+"""Of a field's name in a message: its sender may have made it up."""
+MOST_COMPLAINTS = 256
+"""Refusals that are remembered, so that each is logged once."""
 
 logger = logging.getLogger("trainingjob.rendezvous")
+
+T = TypeVar("T")
 
 
 class Server:
@@ -70,6 +81,7 @@ class Server:
         self._told: dict[AgentId, Orders] = {}
         self._operators: dict[Connection, Report | None] = {}
         self._reported_at = 0.0
+        self._complaints: OrderedDict[str, None] = OrderedDict()
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._owner: asyncio.Task[None] | None = None
@@ -164,8 +176,24 @@ class Server:
 
     def _log(self) -> None:
         for event in self.rendezvous.events:
-            logger.info("%s", event)
+            logger.info("%s", plain(event))
         self.rendezvous.events.clear()
+
+    def _complain(self, text: str) -> None:
+        """Log what was refused; once, since who is refused may try for ever."""
+        if text not in self._complaints:
+            logger.warning("%s", text)
+        self._complaints[text] = None
+        self._complaints.move_to_end(text)
+        while len(self._complaints) > MOST_COMPLAINTS:
+            self._complaints.popitem(last=False)
+
+    def _authorize(self, request: web.Request, token: str, role: str) -> None:
+        try:
+            authorize(request, token)
+        except web.HTTPUnauthorized:
+            self._complain(f"{request.remote} is refused as {role}: wrong token")
+            raise
 
     def _refuse(self, agent: AgentId, reason: str) -> None:
         self._told.pop(agent, None)
@@ -183,10 +211,10 @@ class Server:
     # --- agents ------------------------------------------------------------------------
 
     async def _serve_agent(self, request: web.Request) -> web.WebSocketResponse:
-        authorize(request, self._environment.worker_token)
+        self._authorize(request, self._environment.worker_token, "worker")
         connection = await Connection.accept(request, MAX_MESSAGE_BYTES)
         agent: AgentId | None = None
-        waiting: set[asyncio.Task[None]] = set()
+        waiting: dict[asyncio.Task[None], int] = {}
         try:
             agent = await self._greet(connection)
             while agent is not None and self._agents.get(agent) is connection:
@@ -195,6 +223,7 @@ class Server:
                     break
                 self._take(connection, agent, _agent_message(text), waiting)
         except MalformedError as error:
+            self._complain(f"{f'worker {agent.label()}' if agent is not None else request.remote} is cut: {error}")
             connection.close(1008, str(error))
         except TimeoutError:
             connection.close(1008, "no hello")
@@ -229,15 +258,16 @@ class Server:
         self._agents[agent] = connection
         return agent
 
-    def _take(self, connection: Connection, agent: AgentId, message: AgentMessage, waiting: set[asyncio.Task[None]]) -> None:
+    def _take(self, connection: Connection, agent: AgentId, message: AgentMessage, waiting: dict[asyncio.Task[None], int]) -> None:
         if isinstance(message, Hello):
             raise MalformedError("a second hello on one connection")
         if isinstance(message, StoreRequest):
-            if len(waiting) >= MOST_WAITING:
+            size = len(message.value) + sum(map(len, message.keys))
+            if len(waiting) >= MOST_WAITING or sum(waiting.values()) + size > MOST_WAITING_BYTES:
                 raise MalformedError("too many requests to the store at once")
             task = asyncio.create_task(self._answer(connection, message))
-            waiting.add(task)
-            task.add_done_callback(waiting.discard)
+            waiting[task] = size
+            task.add_done_callback(waiting.pop)
             return
         self.rendezvous.hear(time.monotonic(), agent, message)
         if not isinstance(message, Beat | Progress):  # these change no decision: the next tick is soon enough
@@ -250,7 +280,7 @@ class Server:
     # --- the operator ------------------------------------------------------------------
 
     async def _serve_operator(self, request: web.Request) -> web.WebSocketResponse:
-        authorize(request, self._environment.operator_token)
+        self._authorize(request, self._environment.operator_token, "operator")
         connection = await Connection.accept(request, MAX_MESSAGE_BYTES)
         for former in self._operators:
             former.close(1008, "another operator has come")  # one speaks at a time, and the newest knows best
@@ -261,9 +291,11 @@ class Server:
                 reason = self.rendezvous.take_intent(time.monotonic(), _intent(text))
                 self._changed.set()
                 if reason is not None:
+                    self._complain(f"an intent is refused: {reason}")
                     connection.close(1008, reason)
                     break
         except MalformedError as error:
+            self._complain(f"the operator is cut: {error}")
             connection.close(1008, str(error))
         finally:
             self._operators.pop(connection, None)
@@ -275,23 +307,28 @@ async def _healthz(_: web.Request) -> web.Response:
 
 
 def _agent_message(text: str) -> AgentMessage:
-    try:
-        return AGENT_MESSAGE.validate_json(text)
-    except ValidationError as error:
-        raise MalformedError(f"malformed message: {_first(error)}") from None
+    return _read(AGENT_MESSAGE, text, "message")
 
 
 def _intent(text: str) -> Intent:
+    return _read(INTENT, text, "intent")
+
+
+def _read(adapter: TypeAdapter[T], text: str, what: str) -> T:
     try:
-        return INTENT.validate_json(text)
+        found = adapter.validate_json(text)  # first: it refuses what is nested without end
+        check_numbers(text)
     except ValidationError as error:
-        raise MalformedError(f"malformed intent: {_first(error)}") from None
+        raise MalformedError(f"malformed {what}: {_first(error)}") from None
+    except ValueError as error:
+        raise MalformedError(f"malformed {what}: {error}") from None
+    return found
 
 
 def _first(error: ValidationError) -> str:
     """Where the first error is and what kind it is; never the input itself."""
     first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])} {first['type']}"
+    return plain(f"{'.'.join(str(part) for part in first['loc'])[:LONGEST_PLACE]} {first['type']}")
 
 
 def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

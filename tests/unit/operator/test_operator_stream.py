@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +13,7 @@ from operator_builders import make_report
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, Intent, Report
 from trainingjob_api.contract.tls import server_context
 from trainingjob_operator.identity import derive
+from trainingjob_operator.streams import stream as module
 from trainingjob_operator.streams.stream import Stream, parse_report
 
 IDENTITY = derive(b"key", "uid")
@@ -89,7 +91,14 @@ async def test_the_newest_intent_is_told_again_after_a_reconnect(rendezvous: Ren
     assert len(rendezvous.sockets) == 2
 
 
-@pytest.mark.parametrize("nonsense", ["{", '{"type": "report"}', "x" * (MAX_REPORT_BYTES + 1)], ids=["no JSON", "no epoch", "too long"])
+NESTED = '{"epoch": 1, "x": ' + "[" * 30_000 + "]" * 30_000 + "}"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["{", '{"type": "report"}', "x" * (MAX_REPORT_BYTES + 1), NESTED],
+    ids=["no JSON", "no epoch", "too long", "nested"],
+)
 async def test_a_bad_report_ends_the_connection_and_nothing_else(
     rendezvous: Rendezvous, stream: Stream, reports: asyncio.Queue[Report], nonsense: str
 ) -> None:
@@ -108,10 +117,27 @@ async def test_a_wrong_token_gets_nowhere(rendezvous: Rendezvous, reports: async
     await stream.close()
 
 
+STRICT = {
+    "no object": "[]",
+    "text for a number": '{"epoch": "1"}',
+    "a fraction": '{"epoch": 1.5}',
+    "beyond 64 bits": '{"epoch": 1, "step": 99999999999999999999}',
+    "beyond 64 bits, then again": '{"epoch": 1, "step": 99999999999999999999, "step": 1}',
+    "beyond 64 bits, unknown": '{"epoch": 1, "new": {"field": 99999999999999999999}}',
+    "no number": '{"epoch": 1, "loss": NaN}',
+    "no finite number": '{"epoch": 1, "metrics": {"a": -Infinity}}',
+    "a number that grows infinite": '{"epoch": 1, "loss": 1e999}',
+    "half a character": '{"epoch": 1, "reason": "\\ud800"}',
+    "a bad member": '{"epoch": 1, "members": [{"worker": "x"}]}',
+    "too many members": '{"epoch": 1, "members": [' + ",".join(['{"worker": 0, "incarnation": 0}'] * 513) + "]}",
+    "nested": NESTED,
+}
+
+
 @pytest.mark.parametrize(
     "text",
-    ["[]", '{"epoch": "1"}', '{"epoch": 1.5}', '{"epoch": 1, "step": 99999999999999999999}', '{"epoch": 1, "members": [{"worker": "x"}]}'],
-    ids=["no object", "text for a number", "a fraction", "beyond 64 bits", "a bad member"],
+    STRICT.values(),
+    ids=STRICT.keys(),
 )
 def test_parsing_is_strict(text: str) -> None:
     with pytest.raises(ValueError, match="report"):
@@ -121,3 +147,49 @@ def test_parsing_is_strict(text: str) -> None:
 def test_a_report_survives_the_wire() -> None:
     report = make_report(loss=None)
     assert parse_report(report.model_dump_json()) == report
+
+
+def test_a_refusal_quotes_no_control_characters() -> None:
+    with pytest.raises(ValueError, match="malformed report") as refused:
+        parse_report('{"epoch": 1, "metrics": {"\\u001b[2J\\nevil": "x"}}')
+    assert str(refused.value).isprintable()
+
+
+async def _tries(caplog: pytest.LogCaptureFixture, times: int) -> list[str]:
+    """Wait until the stream has tried so often; what it warned of meanwhile."""
+    async with asyncio.timeout(WAIT):
+        while sum(record.levelno == logging.DEBUG and record.name == module.__name__ for record in caplog.records) < times:
+            await asyncio.sleep(0.01)
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING and record.name == module.__name__]
+
+
+@pytest.mark.parametrize("wrong", ["certificate", "token"])
+async def test_a_refusal_is_logged_once_however_often_it_is_met(
+    rendezvous: Rendezvous, reports: asyncio.Queue[Report], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """The other certificate is another job's; the token is a worker's."""
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.0)
+    certificate = derive(b"key", "other").certificate_pem if wrong == "certificate" else IDENTITY.certificate_pem
+    token = IDENTITY.operator_token if wrong == "certificate" else IDENTITY.worker_token
+    with caplog.at_level(logging.DEBUG, module.__name__):
+        stream = Stream(rendezvous.address, certificate, token, reports.put_nowait)
+        warned = await _tries(caplog, 4)
+    await stream.close()
+    assert len(warned) == 1
+    assert ("certificate is not the one" if wrong == "certificate" else "refuses the operator (HTTP 401)") in warned[0]
+    assert rendezvous.refused.is_set() is (wrong == "token")
+    assert token not in caplog.text
+    assert not stream.connected
+
+
+async def test_nonsense_is_logged_once_however_often_it_is_said(
+    rendezvous: Rendezvous, stream: Stream, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.0)
+    stream.tell(Intent(epoch=1, attempt=1))
+    for number in range(4):
+        await _told(rendezvous)
+        await rendezvous.sockets[number].send_str("{")
+    await _told(rendezvous)
+    warned = [record.getMessage() for record in caplog.records if record.name == module.__name__]
+    assert warned == [f"stream to {rendezvous.address}: malformed report: no JSON"]

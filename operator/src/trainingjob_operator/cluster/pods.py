@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from trainingjob_api.contract.runtime import Termination
+from trainingjob_api.contract.strict import check_numbers
 from trainingjob_operator.children import names
 from trainingjob_operator.cluster.resources import owner
 from trainingjob_operator.state import JobKey, Manifest, Pod, PodPhase, Role
@@ -136,6 +135,8 @@ def _termination(words: str | None) -> Termination | None:
     if not words or len(words) > MAX_WORDS:
         return None
     try:
-        return Termination.model_validate_json(words)
-    except ValidationError:
+        found = Termination.model_validate_json(words, strict=True)
+        check_numbers(words)
+    except ValueError:
         return None
+    return found

@@ -7,7 +7,6 @@ Reports are hostile input: capped in size, strictly parsed, refused whole. It mu
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import ssl
@@ -17,6 +16,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, REPORT, Intent, Report
+from trainingjob_api.contract.strict import check_numbers, plain
 from trainingjob_api.contract.tls import client_context
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ LONGEST_RETRY_SECONDS = 10.0
 HEARTBEAT_SECONDS = 10.0
 """A stream on which no pong comes back for half of this is taken for broken."""
 CONNECT_SECONDS = 5.0
-LONGEST_NUMBER = 15
-"""Digits of a whole number in a report; what is longer is nonsense, and may not fit into a status."""
+LONGEST_PLACE = 80
+"""Of a field's name in a message: the rendezvous may have made it up."""
 
 
 def parse_report(text: str | bytes) -> Report:
@@ -39,22 +39,15 @@ def parse_report(text: str | bytes) -> Report:
     if len(text) > MAX_REPORT_BYTES:
         raise ValueError(f"a report of {len(text)} bytes is over the limit of {MAX_REPORT_BYTES}")
     try:
-        json.loads(text, parse_int=_whole, parse_constant=_whole)
-    except ValueError as error:
-        raise ValueError(f"malformed report: {error}") from None
-    try:
-        return REPORT.validate_json(text, strict=True)
+        report = REPORT.validate_json(text, strict=True)  # first: it refuses what is nested without end
+        check_numbers(text)
     except ValidationError as error:
         # Not the whole error: it quotes the input, which belongs in no log.
-        places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors(include_input=False)[:3])
-        raise ValueError(f"malformed report: {places or 'no JSON'}") from None
-
-
-def _whole(text: str) -> int:
-    """A number that the API server can keep."""
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text)
+        places = [".".join(map(str, item["loc"]))[:LONGEST_PLACE] for item in error.errors(include_input=False)[:3]]
+        raise ValueError(f"malformed report: {plain(', '.join(filter(None, places))) or 'no JSON'}") from None
+    except ValueError as error:
+        raise ValueError(f"malformed report: {error}") from None
+    return report
 
 
 class Stream:
@@ -83,6 +76,8 @@ class Stream:
         self._may_tell = may_tell
         self._intent: Intent | None = None
         self._told = asyncio.Event()
+        self._complaint = ""
+        """What was last said of the other side, which is not said again."""
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     def tell(self, intent: Intent) -> None:
@@ -104,14 +99,20 @@ class Stream:
                 stood = await self._connection(context) if self._may_tell() else False
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 stood = self.connected
+                self._complain(_refusal(error))
                 logger.debug("stream to %s: %s", self.address, error)
             except ValueError as error:
                 stood = False  # whoever talks nonsense is asked less and less often
-                logger.warning("stream to %s: %s", self.address, error)
+                self._complain(str(error))
             self._change(False)
             failures = 0 if stood else failures + 1
             pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))
             await asyncio.sleep(pause * (0.5 + 0.5 * random.random()))
+
+    def _complain(self, text: str) -> None:
+        if text and text != self._complaint:
+            logger.warning("stream to %s: %s", self.address, text)
+            self._complaint = text
 
     async def _connection(self, context: ssl.SSLContext) -> bool:
         """One connection, until the other side ends it; True if it ever stood."""
@@ -158,3 +159,12 @@ class Stream:
             self.connected = connected
             if self._on_change is not None:
                 self._on_change(connected)
+
+
+def _refusal(error: Exception) -> str:
+    """What is wrong with the other side, or with what it is shown; "" where it is only not there."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not the one of this job's rendezvous"
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"it refuses the operator (HTTP {error.status})"
+    return ""

@@ -53,7 +53,7 @@ def _is_listed(agent: AgentId, intent: Intent) -> bool:
 
 def _refuse(agent: AgentId, build: str, intent: Intent) -> str | None:
     if intent.build and build != intent.build:
-        return f"it is of build {build!r}, the job is pinned to {intent.build!r}"
+        return f"it is of build {build[:64]!r}, the job is pinned to {intent.build!r}"
     newer = max((seat.incarnation for seat in intent.workers if seat.worker == agent.worker), default=-1)
     if newer > agent.incarnation:
         return f"worker {agent.label()} has been replaced by incarnation {newer}"

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from trainingjob_api.contract.messages import GenerationId, Hello, MemberId, MemberReport, Orders, Phase, Progress, State
 
+MOST_PROCESSES = 64
+"""Training processes of one agent; the manifest allows no more."""
+
 
 class AgentId(NamedTuple):
     """One pod of one worker."""
@@ -100,7 +103,7 @@ class Members:
         """Take in a report; one of an older life, or of a member that is not this agent's, is ignored."""
         agent = self.agents[agent_id]
         member_id = report.member
-        if (member_id.worker, member_id.incarnation) != agent_id:
+        if (member_id.worker, member_id.incarnation) != agent_id or not 0 <= member_id.process < MOST_PROCESSES:
             return
         old = agent.members.get(member_id.process)
         if old is not None and old.id.life > member_id.life:
