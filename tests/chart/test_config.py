@@ -10,7 +10,7 @@ from trainingjob_operator.settings import Settings
 
 COMPUTED = {"defaultImage", "rendezvousImage", "namespaces", "watchNodes"}
 """Made from the values of the images, and from those that permissions are made from as well."""
-OWN = {"operatorKey"}
+OWN = {"operatorKey", "olderKeys"}
 """A secret; never in a configuration file."""
 DIGEST = "sha256:" + "b" * 64
 

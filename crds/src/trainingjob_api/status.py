@@ -16,6 +16,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from trainingjob_api.contract.strict import plain
+
 MAX_WORKERS = 512
 CONDITIONS = frozenset({"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid", "RolledBack", "Waiting"})
 """The types of conditions that this version says; others are a newer one's, and come after them."""
@@ -24,12 +26,13 @@ MAX_STATUS_BYTES = 16 << 10
 
 
 def _cut(length: int) -> BeforeValidator:
-    """A text of at most `length` bytes in UTF-8, and so of at most `length` characters."""
+    """A text in one line, of at most `length` bytes in UTF-8, and so of at most `length` characters."""
 
     def cut(value: object) -> object:
-        if not isinstance(value, str) or len(value.encode(errors="replace")) <= length:
+        if not isinstance(value, str):
             return value
-        return value.encode(errors="replace")[: length - len("…".encode())].decode(errors="ignore") + "…"
+        text = plain(value)
+        return text if len(text.encode()) <= length else text.encode()[: length - len("…".encode())].decode(errors="ignore") + "…"
 
     return BeforeValidator(cut)
 
@@ -267,6 +270,8 @@ class Status(StatusModel):
     """Names image and training; workers of another build are refused."""
     revision: Annotated[str, _cut(66), _bound("maxLength", 66)] = ""
     """The ControllerRevision that the job's pods are made from; another one after a suspension."""
+    key_id: Annotated[str, _cut(16), _bound("maxLength", 16)] = ""
+    """Names the operator's key that the tokens of the job's present pods are made with."""
     opened_attempt: int = 0
     """The newest attempt that has begun: its restore point is in the log."""
     stop: StopRecord | None = None

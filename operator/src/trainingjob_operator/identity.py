@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,6 +29,8 @@ _KEY_ID_LENGTH = 8
 class Identity:
     """The keys of one job's rendezvous. `repr` shows no secret."""
 
+    key_id: str
+    """The operator's key that all of it is derived from."""
     certificate_pem: str
     """Self-signed; the only one that agents and the operator trust."""
     private_key_pem: str = field(repr=False)
@@ -42,11 +45,17 @@ def key_id(operator_key: bytes) -> str:
     return hashlib.sha256(b"trainingjob key id:" + operator_key).hexdigest()[:_KEY_ID_LENGTH]
 
 
+def choose(keys: Sequence[bytes], wanted: str) -> bytes:
+    """The key whose id is `wanted`, of `keys`, newest first. The newest, if it is not among them: of a new job, or a lost key."""
+    return next((key for key in keys if key_id(key) == wanted), keys[0])
+
+
 @lru_cache(maxsize=1024)
 def derive(operator_key: bytes, job_uid: str) -> Identity:
     """The identity of the job `job_uid` under `operator_key`: equal arguments give equal bytes."""
     key = Ed25519PrivateKey.from_private_bytes(_derived(operator_key, job_uid, "rendezvous-key"))
     return Identity(
+        key_id=key_id(operator_key),
         certificate_pem=_certificate(key, job_uid),
         private_key_pem=key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

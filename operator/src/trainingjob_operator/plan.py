@@ -15,7 +15,7 @@ from trainingjob_operator.children.desired import Desired, missing, strangers
 from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.children.retention import released
 from trainingjob_operator.children.service import address
-from trainingjob_operator.identity import derive
+from trainingjob_operator.identity import choose, derive
 from trainingjob_operator.intent import changes_intent, intent
 from trainingjob_operator.policy import Course, Decision, decide
 from trainingjob_operator.policy.gang import askable
@@ -56,7 +56,7 @@ def preview(job: TrainingJob, settings: Settings, now: datetime) -> tuple[Manife
 def _missing(seen: Observed, decision: Decision, first: Intent | None, settings: Settings) -> tuple[Manifest, ...]:
     if decision.course not in (Course.RUNNING, Course.STOPPING) or first is None:
         return ()
-    identity = derive(settings.operator_key.get_secret_value(), seen.job.metadata.uid)
+    identity = derive(choose(settings.keys, seen.job.status.key_id), seen.job.metadata.uid)
     desired = Desired(first, askable(seen, decision.wanted), pin(seen, settings), identity)
     return missing(seen, desired, settings, workers=decision.course is Course.RUNNING)
 

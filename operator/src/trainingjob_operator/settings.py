@@ -28,6 +28,8 @@ class Settings(BaseModel):
     """Nodes are watched: their loss is evidence. Without it workers of a lost node are replaced for their silence."""
     operator_key: SecretBytes = SecretBytes(b"a key for reading plans, never for running them")
     """The root of every job's tokens and keys. Real operators make their own; the default only lets `plan` print."""
+    older_keys: tuple[SecretBytes, ...] = ()
+    """Former roots, newest first: jobs that started under one keep it until they are suspended."""
     default_image: str = "ghcr.io/trainingjob/trainer:0.1.0"
     """The trainer image of jobs that name none; pinned in the job's status when it starts."""
     rendezvous_image: str = "ghcr.io/trainingjob/operator:0.1.0"
@@ -54,3 +56,8 @@ class Settings(BaseModel):
     """The grace of a worker's pod: long enough for a last checkpoint."""
     operator_pod_labels: dict[str, str] = Field(default={"app.kubernetes.io/name": "trainingjob-operator"})
     """Labels of the operator's own pod, which a job's network policy lets in."""
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """All roots of tokens and keys, newest first."""
+        return tuple(key.get_secret_value() for key in (self.operator_key, *self.older_keys))

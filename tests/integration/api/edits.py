@@ -57,6 +57,7 @@ SAMPLES = {
     "checkpoint.everySteps": Sample(5, 6),
     "checkpoint.everySeconds": Sample(5, 6),
     "checkpoint.keep": Sample(5, 6),
+    "network": Sample({"egress": []}, {"egress": [{"cidr": "10.0.0.0/8"}]}),
     "recovery.maxFailures": Sample(1, 2),
     "recovery.heartbeatTimeoutSeconds": Sample(4.5, 5.5),
     "recovery.joinWindowSeconds": Sample(1.5, 2.5),

@@ -22,7 +22,7 @@ STRANGE = (None, -1, 1.5, 2.0, 10**12, "", "x", "A b\n", "x" * 40_000, True, [],
 LEFT_TO_THE_OPERATOR = {
     r"training\.task\.parameters(\..*|\[\])?": "what kinds of value, how long, and in which maps: a schema of any value says nothing",
     r"workers\.template\.volumes(\[\]\.name)?|workers\.template\.volumeMounts\[\]\.name": "which volume a mount names",
-    r".*\.(labels|annotations|nodeSelector|matchLabels|limits|requests)": "the form of a map's keys",
+    r".*\.(labels|annotations|nodeSelector|matchLabels|podLabels|limits|requests)": "the form of a map's keys",
 }
 """Fields in which the API server stores what the models refuse, and what of them it does not see."""
 

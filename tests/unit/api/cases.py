@@ -116,6 +116,11 @@ def template(fields: str) -> str:
     return "{spec: {workers: {template: " + fields + "}}}"
 
 
+def network(fields: str) -> str:
+    """One destination of the job's pods."""
+    return "{spec: {network: {egress: [" + fields + "]}}}"
+
+
 def training(fields: str) -> str:
     return "{spec: {training: " + fields + "}}"
 

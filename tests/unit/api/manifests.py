@@ -75,6 +75,12 @@ VALID = (
         "{spec: {suspend: true, managedBy: example.com/other, activeDeadlineSeconds: 86400,"
         " ttlSecondsAfterFinished: 0, podRetention: Always}}",
     ),
+    Valid(
+        "network",
+        "{spec: {network: {egress: [{cidr: 0.0.0.0/0, except: [169.254.169.254/32], ports: [443]}, {cidr: '2001:db8::/32'},"
+        " {namespace: storage, podLabels: {app: minio}, ports: [9000]}]}}}",
+    ),
+    Valid("no-egress", "{spec: {network: {egress: []}}}"),
     Valid("template", TEMPLATE),
 )
 
@@ -132,5 +138,7 @@ CHANGES = (
     Change("credentials-while-suspended", "{spec: {suspend: true}}", checkpoint("{storage: {credentialsSecretName: a}}")),
     Change("default-written-out", "{}", "{spec: {suspend: false, checkpoint: {keep: 3}, training: {seed: 0, reduction: Fast}}}"),
     Change("template", "{}", template("{env: [{name: A, value: b}]}"), "spec.workers.template can be changed only while suspend is true"),
+    Change("network", "{}", "{spec: {network: {egress: []}}}", "spec.network can be changed only while suspend is true"),
+    Change("network-while-suspended", "{spec: {suspend: true}}", "{spec: {network: {egress: []}}}"),
     Change("manager", "{}", "{spec: {managedBy: example.com/other}}", "spec.managedBy cannot be changed"),
 )

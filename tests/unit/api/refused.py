@@ -1,6 +1,6 @@
 """The part of the table that is refused: each manifest, the field that is named, and the words."""
 
-from unit.api.cases import SCRIPT, Invalid, checkpoint, merge, template, training
+from unit.api.cases import SCRIPT, Invalid, checkpoint, merge, network, template, training
 
 INVALID = (
     Invalid("unknown-field", training("{epohcs: 3}"), "spec.training.epohcs", "did you mean epochs?"),
@@ -130,6 +130,12 @@ INVALID = (
     Invalid("negative-seed", training("{seed: -1}"), "spec.training.seed", "at least 0"),
     Invalid("bad-uri", checkpoint("{storage: {uri: 'hdfs://x/y'}}"), "spec.checkpoint.storage.uri", "give s3://bucket/path"),
     Invalid("uri-without-bucket", checkpoint("{storage: {uri: 's3://'}}"), "spec.checkpoint.storage.uri", "give s3://bucket/path"),
+    Invalid(
+        "password-in-uri",
+        checkpoint("{storage: {uri: 's3://key:secret@bucket/path'}}"),
+        "spec.checkpoint.storage.uri",
+        "is 's3://…@bucket/path'; give s3://bucket/path, gs://bucket/path,",
+    ),
     Invalid("relative-file-uri", checkpoint("{storage: {uri: 'file://data'}}"), "spec.checkpoint.storage.uri", "file:///absolute/path"),
     Invalid("plain-path", checkpoint("{storage: {uri: /data}}"), "spec.checkpoint.storage.uri", "file:///absolute/path"),
     Invalid(
@@ -142,7 +148,7 @@ INVALID = (
         "password-in-endpoint",
         checkpoint("{storage: {endpointUrl: 'http://x:y@z'}}"),
         "spec.checkpoint.storage.endpointUrl",
-        "without a password",
+        "is 'http://…@z'; give http://host:port or https://host:port, without a password",
     ),
     Invalid("keep-one", checkpoint("{keep: 1}"), "spec.checkpoint.keep", "is 1; it must be at least 2"),
     Invalid("steps-and-seconds", checkpoint("{everySteps: 5, everySeconds: 5}"), "spec.checkpoint", "are both given; keep one of them"),
@@ -254,4 +260,27 @@ INVALID = (
         "spec.workers.template.securityContext.privileged",
         "no such field",
     ),
+    Invalid(
+        "egress-to-nowhere", network("{ports: [443]}"), "spec.network.egress[0]", "none of cidr and namespace is given; add one of them"
+    ),
+    Invalid(
+        "egress-to-both", network("{cidr: 10.0.0.0/8, namespace: a}"), "spec.network.egress[0]", "are given together; keep one of them"
+    ),
+    Invalid("no-network", network("{cidr: 10.0.0.0}"), "spec.network.egress[0].cidr", "such as 10.0.0.0/8"),
+    Invalid("a-name-for-a-network", network("{cidr: example.com}"), "spec.network.egress[0].cidr", "such as 10.0.0.0/8"),
+    Invalid("an-address-for-a-network", network("{cidr: 10.0.0.1/8}"), "spec.network.egress[0].cidr", "is no network", server=False),
+    Invalid("no-such-address", network("{cidr: 10.0.0.300/32}"), "spec.network.egress[0].cidr", "is no network", server=False),
+    Invalid(
+        "except-elsewhere",
+        network("{cidr: 10.0.0.0/8, except: [11.0.0.0/9]}"),
+        "spec.network.egress[0].except[0]",
+        "is not a part of 10.0.0.0/8",
+        server=False,
+    ),
+    Invalid("except-of-pods", network("{namespace: a, except: [10.0.0.0/8]}"), "spec.network.egress[0].except", "belongs to cidr"),
+    Invalid(
+        "pods-of-a-network", network("{cidr: 10.0.0.0/8, podLabels: {a: b}}"), "spec.network.egress[0].podLabels", "belongs to namespace"
+    ),
+    Invalid("port-zero", network("{cidr: 10.0.0.0/8, ports: [0]}"), "spec.network.egress[0].ports[0]", "is 0; it must be at least 1"),
+    Invalid("no-port", network("{cidr: 10.0.0.0/8, ports: []}"), "spec.network.egress[0].ports", "1"),
 )

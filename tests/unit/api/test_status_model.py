@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_api.status import MAX_STATUS_BYTES, Condition, FailureRecord, Status, StepMark, StopRecord, WorkerRecord
@@ -138,6 +138,7 @@ def test_a_condition_is_found_by_its_type():
     assert status.condition("Complete") is None
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Status,

@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from trainingjob_api.contract.tls import client_context, server_context
-from trainingjob_operator.identity import derive, key_id
+from trainingjob_operator.identity import choose, derive, key_id
 
 KEY = b"0123456789abcdef0123456789abcdef"
 
@@ -33,6 +33,13 @@ def test_roles_have_tokens_of_their_own_that_name_the_key() -> None:
     identity = derive(KEY, "uid-1")
     assert identity.worker_token != identity.operator_token
     assert identity.worker_token.split(".")[0] == key_id(KEY)
+
+
+def test_a_key_is_chosen_by_its_id_and_else_the_newest() -> None:
+    keys = (b"newest", KEY, b"oldest")
+    assert [choose(keys, key_id(key)) for key in keys] == list(keys)
+    assert choose(keys, "") == choose(keys, "unknown") == b"newest"
+    assert derive(KEY, "uid-1").key_id == key_id(KEY)
 
 
 def test_no_secret_is_in_the_repr() -> None:

@@ -25,7 +25,9 @@ from trainingjob_operator.children.worker import worker
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.state import Manifest, Observed
 
-IDENTITY = Identity(certificate_pem="CERTIFICATE", private_key_pem="KEY", worker_token="WORKER", operator_token="OPERATOR")
+IDENTITY = Identity(
+    key_id="0123abcd", certificate_pem="CERTIFICATE", private_key_pem="KEY", worker_token="WORKER", operator_token="OPERATOR"
+)
 BUILD = "0123456789abcdef"
 BASE = names.base("digits", UID)
 LABELS = {
@@ -61,7 +63,7 @@ def variable(name: str, value: str) -> dict[str, str]:
 
 
 def reference(name: str, key: str) -> dict[str, Any]:
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": BASE, "key": key}}}
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": names.secret("digits", UID, "0123abcd"), "key": key}}}
 
 
 def meta(name: str, **labels: str) -> dict[str, Any]:
@@ -69,12 +71,12 @@ def meta(name: str, **labels: str) -> dict[str, Any]:
 
 
 def make_worker(job: TrainingJob, index: int = 0, incarnation: int = 0) -> Manifest:
-    template = worker_pods.template(job, "image:1", BUILD, IDENTITY.certificate_pem, SETTINGS)
+    template = worker_pods.template(job, "image:1", BUILD, IDENTITY, SETTINGS)
     return worker(job, index, incarnation, template, "{}")
 
 
 def make_rendezvous(job: TrainingJob, intent: Intent) -> Manifest:
-    return rendezvous(job, intent, rendezvous_pods.template(job, IDENTITY.certificate_pem, SETTINGS))
+    return rendezvous(job, intent, rendezvous_pods.template(job, IDENTITY, SETTINGS))
 
 
 def test_worker() -> None:
@@ -86,13 +88,14 @@ def test_worker() -> None:
             f"{BASE}-worker-2-5",
             **{
                 "team": "vision",
+                "sidecar.istio.io/inject": "false",
                 "app.kubernetes.io/component": "worker",
                 "batch.trainingjob.dev/role": "worker",
                 "batch.trainingjob.dev/worker-index": "2",
                 "batch.trainingjob.dev/incarnation": "5",
             },
         )
-        | {"annotations": {"note": "yes"}},
+        | {"annotations": {"linkerd.io/inject": "disabled", "note": "yes"}},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
@@ -159,11 +162,13 @@ def test_rendezvous() -> None:
         "metadata": meta(
             f"{BASE}-rendezvous-4",
             **{
+                "sidecar.istio.io/inject": "false",
                 "app.kubernetes.io/component": "rendezvous",
                 "batch.trainingjob.dev/role": "rendezvous",
                 "batch.trainingjob.dev/epoch": "4",
             },
-        ),
+        )
+        | {"annotations": {"linkerd.io/inject": "disabled"}},
         "spec": {
             "restartPolicy": "Always",
             "automountServiceAccountToken": False,
@@ -232,7 +237,7 @@ def test_secret() -> None:
     assert secret(make_job(), IDENTITY) == {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": meta(BASE),
+        "metadata": meta(names.secret("digits", UID, "0123abcd"), **{"batch.trainingjob.dev/key-id": "0123abcd"}),
         "type": "Opaque",
         "immutable": True,
         "stringData": {"certificate": "CERTIFICATE", "private-key": "KEY", "worker-token": "WORKER", "operator-token": "OPERATOR"},
@@ -313,7 +318,7 @@ def test_names_fit_and_differ_between_jobs_of_one_name(name: str) -> None:
 
 
 def test_workers_are_told_the_spec_without_what_is_not_theirs() -> None:
-    job = make_job(workers=WORKERS, suspend=True, rollback={"toStep": 1, "request": "a"}, ttlSecondsAfterFinished=5)
+    job = make_job(workers=WORKERS, suspend=True, rollback={"toStep": 1, "request": "a"}, ttlSecondsAfterFinished=5, network={"egress": []})
     config = configuration(job)
     assert set(config) == {"workers", "training", "checkpoint", "recovery", "divergence"}
     assert "template" not in config["workers"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretBytes
 
 from operator_builders import (
     ADDRESS,
     CREATED,
     NOW,
     SETTINGS,
+    UID,
     make_condition,
     make_failed,
     make_job,
@@ -25,6 +28,9 @@ from operator_builders import (
 )
 from trainingjob_api.contract.intent import Report
 from trainingjob_api.status import CONDITIONS, PlacementRecord, Status, StopRecord
+from trainingjob_operator.children import names
+from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.identity import derive, key_id
 from trainingjob_operator.plan import plan, preview
 from trainingjob_operator.reconcile import reconcile
 from trainingjob_operator.state import Deletion, JobKey, Observed, Plan, Pod, PodPhase, Role
@@ -96,6 +102,69 @@ def test_a_new_epochs_service_is_applied_before_its_pod_is_made() -> None:
     assert order == [("Service", ""), ("Pod", "-rendezvous-2")]
     assert next(manifest for manifest in made if manifest["kind"] == "Service")["spec"]["selector"]["batch.trainingjob.dev/epoch"] == "2"
     assert Deletion("Pod", "rendezvous-1") in decided.delete
+
+
+def test_what_pods_may_reach_is_said_anew_with_a_new_epoch() -> None:
+    """It may be edited while the job is suspended."""
+    job = make_job(make_status(rendezvous={"epoch": 2, "seen": False}, build="b"), network={"egress": []})
+    objects = frozenset((kind, names.base("digits", UID)) for kind in ("NetworkPolicy", "Service"))
+    made = plan(make_seen(job, objects=objects), SETTINGS, NOW).create
+    assert kinds(made)[-3:] == ["NetworkPolicy", "Service", "Pod"]
+    assert next(manifest for manifest in made if manifest["kind"] == "NetworkPolicy")["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+NEW, OLD = b"the newer key, 32 bytes and more", b"the older key, 32 bytes and more"
+ROTATED = SETTINGS.model_copy(update={"operator_key": SecretBytes(NEW), "older_keys": (SecretBytes(OLD),)})
+
+
+def secrets_of(made: tuple[Any, ...]) -> dict[str, set[str]]:
+    """Kind -> the Secrets that the objects are or name."""
+    found: dict[str, set[str]] = {}
+    for manifest in made:
+        if manifest["kind"] == "Secret":
+            found["Secret"] = {manifest["metadata"]["name"]}
+        for variable in manifest["spec"]["containers"][0]["env"] if manifest["kind"] == "Pod" else ():
+            if "secretKeyRef" in variable.get("valueFrom", {}):
+                role = manifest["metadata"]["labels"]["batch.trainingjob.dev/role"]
+                found.setdefault(role, set()).add(variable["valueFrom"]["secretKeyRef"]["name"])
+    return found
+
+
+def test_a_running_job_keeps_the_key_it_started_with() -> None:
+    job = make_job(make_status(key_id=key_id(OLD)))
+    made = plan(make_seen(job, pods=()), ROTATED, NOW)
+    assert made.status.key_id == key_id(OLD)
+    again = plan(make_seen(job.model_copy(update={"status": made.status}), pods=()), ROTATED, NOW)
+    name = names.secret("digits", UID, key_id(OLD))
+    assert secrets_of(again.create) == {"Secret": {name}, "rendezvous": {name}, "worker": {name}}
+    secret = next(manifest for manifest in again.create if manifest["kind"] == "Secret")
+    assert secret["stringData"]["worker-token"] == derive(OLD, UID).worker_token
+
+
+def test_a_new_job_and_one_that_goes_on_take_the_newest_key() -> None:
+    assert plan(START, ROTATED, NOW).status.key_id == key_id(NEW)
+    suspended = make_condition("Suspended")
+    resting = make_status(key_id=key_id(OLD), conditions=(suspended,), phase="Suspended")
+    going_on = plan(make_seen(make_job(resting), pods=(), report=None, reporting=False), ROTATED, NOW)
+    assert (going_on.status.key_id, going_on.requeue_after) == (key_id(NEW), 0.0)
+    begun = make_job(going_on.status)
+    assert secrets_of(plan(make_seen(begun, pods=(), report=None), ROTATED, NOW).create)["Secret"] == {
+        names.secret("digits", UID, key_id(NEW))
+    }
+
+
+def test_a_key_that_is_lost_stops_no_pass_and_is_not_forgotten() -> None:
+    """Pods go on with it, and so do their replacements, whose Secret is there; should it come back, they are heard again."""
+    lost = SETTINGS.model_copy(update={"operator_key": SecretBytes(b"a key that nobody has any more")})
+    begun = make_job(make_status(key_id=key_id(lost.keys[0])))
+    kept = pin(make_seen(begun), lost)
+    job = begun.model_copy(update={"status": begun.status.model_copy(update={"revision": kept.name})})
+    seen = make_seen(job, pods=(make_rendezvous(),), pinned=kept)
+    made = plan(seen, ROTATED, NOW)
+    assert made.status.key_id == key_id(lost.keys[0])
+    again = plan(replace(seen, job=job.model_copy(update={"status": made.status})), ROTATED, NOW)
+    name = names.secret("digits", UID, key_id(lost.keys[0]))
+    assert secrets_of(again.create) == {"worker": {name}}, "no Secret of another key"
 
 
 def test_the_intent_says_all_that_is_wanted() -> None:

@@ -14,7 +14,7 @@ from trainingjob_operator.status.phase import JobPhase
 ROOT = Path(__file__).parents[3]
 OPERATOR = ROOT / "operator/src/trainingjob_operator"
 PAGE = (ROOT / "docs/operations.md").read_text()
-NOT_IN_THE_CHART = {"operatorKey", "defaultImage", "rendezvousImage", "namespaces", "watchNodes"}
+NOT_IN_THE_CHART = {"operatorKey", "olderKeys", "defaultImage", "rendezvousImage", "namespaces", "watchNodes"}
 """Settings that the chart makes itself: of its images, of a Secret, and of values beside `config`."""
 
 

@@ -60,6 +60,7 @@ TABLE: dict[str, Mutability] = {
     "recovery.startupTimeoutSeconds": Mutability.ALWAYS,
     "recovery.rules": Mutability.ALWAYS,
     "divergence.onNonFinite": Mutability.WHILE_SUSPENDED,
+    "network": Mutability.WHILE_SUSPENDED,
     "rollback": Mutability.ALWAYS,
     "suspend": Mutability.ALWAYS,
     "managedBy": Mutability.NEVER,

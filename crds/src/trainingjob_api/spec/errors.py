@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,9 @@ _LIMITS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+
+_PASSWORD = re.compile(r"(?<=//)[^/@]+(?=@)")
+"""User and password in an address: they would be shown wherever the message is."""
 
 
 def explain(error: ValidationError, model: type[BaseModel], root: str = "") -> list[str]:
@@ -124,7 +128,7 @@ def _said(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    text = repr(value) if isinstance(value, str) else str(value)
+    text = _PASSWORD.sub("…", repr(value)) if isinstance(value, str) else str(value)
     return text if len(text) <= 80 else text[:77] + "…"
 
 

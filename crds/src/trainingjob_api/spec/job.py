@@ -14,7 +14,7 @@ from trainingjob_api.spec.checkpoint import Checkpoint
 from trainingjob_api.spec.patterns import IMAGE_PATTERN
 from trainingjob_api.spec.recovery import Divergence, Recovery, Rollback
 from trainingjob_api.spec.training import Training
-from trainingjob_api.spec.workers import Workers
+from trainingjob_api.spec.workers import Network, Workers
 
 MANAGER = "batch.trainingjob.dev/operator"
 """This product's operator, as managedBy names it."""
@@ -43,6 +43,8 @@ class JobSpec(SpecModel):
     """What is done when a worker is lost."""
     divergence: Divergence = Field(default_factory=Divergence)
     """What is done when the loss is no longer a finite number."""
+    network: Network = Field(default_factory=Network)
+    """What the job's pods may reach."""
     rollback: Rollback | None = None
     """Steps the job back to a kept checkpoint."""
     suspend: Flag = False

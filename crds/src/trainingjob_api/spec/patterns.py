@@ -14,8 +14,9 @@ IDENTIFIER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 CLASS_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 IMAGE_PATTERN = r"^\S+$"
 MOUNT_PATTERN = r"^/[^:]*$"
-STORAGE_PATTERN = r"^((s3|gs|az)://[^/?#\s]+(/[^?#\s]*)?|file:///[^?#\x00-\x1f]*)$"
+STORAGE_PATTERN = r"^((s3|gs|az)://[^/?#\s@]+(/[^?#\s]*)?|file:///[^?#\x00-\x1f]*)$"
 ENDPOINT_PATTERN = r"^https?://[^/?#\s@]+(/[^?#\s]*)?$"
+CIDR_PATTERN = r"^([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}/[0-9]{1,2}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/[0-9]{1,3})$"
 REGION_PATTERN = r"^[a-z0-9-]+$"
 REQUEST_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_.:]*$"
 
@@ -31,8 +32,9 @@ FORMS = {
     CLASS_PATTERN: "module:Class, such as trainingjob_trainer.tasks.digits:Digits",
     IMAGE_PATTERN: "an image's name, without spaces",
     MOUNT_PATTERN: "an absolute path without a colon, such as /data",
-    STORAGE_PATTERN: "s3://bucket/path, gs://bucket/path, az://container/path or file:///absolute/path",
+    STORAGE_PATTERN: "s3://bucket/path, gs://bucket/path, az://container/path or file:///absolute/path, without a password",
     ENDPOINT_PATTERN: "http://host:port or https://host:port, without a password",
+    CIDR_PATTERN: "addresses and the length of what they share, such as 10.0.0.0/8 or 2001:db8::/32",
     REGION_PATTERN: "a region's name, such as eu-west-1",
     REQUEST_PATTERN: "letters, digits, dashes, dots, colons and underscores, beginning with a letter or digit",
 }

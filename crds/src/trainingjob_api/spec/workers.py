@@ -1,12 +1,17 @@
-"""How many workers a job has, and what each of them is. Pure."""
+"""How many workers a job has, what each of them is, and what they reach. Pure.
+
+Who may reach them is not for the job to say: its own pods, and the operator.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from trainingjob_api.spec.base import KeyName, SpecModel, Whole, cel, refuse, rules
+from trainingjob_api.spec.base import KeyName, LabelName, Labels, SpecModel, Whole, cel, one_of, refuse, rules
+from trainingjob_api.spec.patterns import CIDR_PATTERN
 from trainingjob_api.spec.template import PodTemplate
 
 MAX_WORKERS = 512
@@ -74,3 +79,67 @@ class Workers(SpecModel):
     def world(self) -> int:
         """Training processes when all workers are there."""
         return self.replicas * self.processes_per_worker
+
+
+def _is_network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise refuse("", f"{value!r} is no network: {error}; write it as 10.0.0.0/8 or 2001:db8::/32") from None
+    return value
+
+
+Cidr = Annotated[str, StringConstraints(min_length=3, max_length=43, pattern=CIDR_PATTERN), AfterValidator(_is_network)]
+"""A range of addresses."""
+Port = Annotated[Whole, Field(ge=1, le=65535)]
+"""A TCP port."""
+
+
+class Egress(SpecModel):
+    """One destination: addresses, or pods of a namespace."""
+
+    model_config = rules(  # namespace is a word of CEL's own: fields of that name are written with underscores
+        cel("", "has(self.cidr) != has(self.__namespace__)", "exactly one of cidr and namespace is needed"),
+        cel("except", "!has(self.except) || has(self.cidr)", "belongs to cidr"),
+        cel("podLabels", "!has(self.podLabels) || has(self.__namespace__)", "belongs to namespace"),
+    )
+
+    cidr: Cidr | None = None
+    """A range of addresses, such as 10.0.0.0/8, or 203.0.113.7/32 for one."""
+    but_not: Annotated[list[Cidr] | None, Field(alias="except", max_length=16)] = None
+    """Ranges within cidr that are not reached."""
+    namespace: LabelName | None = None
+    """The namespace whose pods are reached."""
+    pod_labels: Labels | None = None
+    """Labels that these pods have. Default: all pods of the namespace."""
+    ports: Annotated[list[Port], Field(min_length=1, max_length=32)] | None = None
+    """The TCP ports that are reached; of pods the containers' own, not their Service's. Default: all ports of every protocol."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        one_of(self, "cidr", "namespace")
+        if self.but_not is not None and self.cidr is None:
+            raise refuse("except", "belongs to cidr; remove it")
+        if self.pod_labels is not None and self.namespace is None:
+            raise refuse("podLabels", "belongs to namespace; remove it, or add namespace")
+        for number, inner in enumerate(self.but_not or ()):
+            if self.cidr is not None and not _within(inner, self.cidr):
+                raise refuse(f"except[{number}]", f"{inner} is not a part of {self.cidr}; remove it, or correct one of them")
+        return self
+
+
+class Network(SpecModel):
+    """The network of the job's pods, where it enforces policies."""
+
+    egress: Annotated[list[Egress], Field(max_length=32)] | None = None
+    """What the pods may reach beside each other and name servers: storage, data, a package index. [] for nothing else.
+    Default: everything."""
+
+
+def _within(inner: str, outer: str) -> bool:
+    one, other = ipaddress.ip_network(inner), ipaddress.ip_network(outer)
+    if isinstance(one, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
+        return one != other and one.subnet_of(other)
+    if isinstance(one, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
+        return one != other and one.subnet_of(other)
+    return False

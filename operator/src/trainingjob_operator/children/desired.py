@@ -1,5 +1,6 @@
-"""Which children are missing, which are left over. Pure. What is there already is never made again, nor changed but for the
-Service, whose selector follows the epoch: it is applied before the pod of a new epoch is made.
+"""Which children are missing, which are left over. Pure. What is there already is never made again, nor changed but for
+the Service, whose selector follows the epoch, and the NetworkPolicy, whose destinations may be edited while the job is suspended: they
+are applied before the pod of a new epoch is made.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Desired:
 def missing(seen: Observed, desired: Desired, settings: Settings, *, workers: bool) -> tuple[Manifest, ...]:
     """What is not there yet, in the order of making; `workers`: their pods too."""
     settings = settings.model_copy(update={"rendezvous_port": desired.pinned.port})
-    made = (*_objects(seen, desired, settings), *_rendezvous(seen, desired, settings))
+    made = (*_objects(seen, desired), *_rendezvous(seen, desired, settings))
     return (*made, *_workers(seen, desired)) if workers else made
 
 
@@ -65,20 +66,23 @@ def _is_fenced(seen: Observed, pod: Pod) -> bool:
     return report.stage == "Running" and (pod.index, pod.incarnation) not in members
 
 
-def _objects(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
-    job, name = seen.job, names.base(seen.job.metadata.name, seen.job.metadata.uid)
+def _objects(seen: Observed, desired: Desired) -> Iterator[Manifest]:
+    job, identity = seen.job, desired.identity
     if (KIND, desired.pinned.name) not in seen.objects:
         yield revision(job, desired.pinned)
-    if ("Secret", name) not in seen.objects:
-        yield secret(job, desired.identity)
-    if ("NetworkPolicy", name) not in seen.objects:
-        yield network_policy(job, settings)
+    if job.status.key_id not in ("", identity.key_id):
+        return  # the key that its pods' Secret is made of is lost
+    if ("Secret", names.secret(job.metadata.name, job.metadata.uid, identity.key_id)) not in seen.objects:
+        yield secret(job, identity)
 
 
 def _rendezvous(seen: Observed, desired: Desired, settings: Settings) -> Iterator[Manifest]:
     job, epoch = seen.job, desired.intent.epoch
+    name = names.base(job.metadata.name, job.metadata.uid)
     there = any(pod.role is Role.RENDEZVOUS and pod.incarnation == epoch for pod in seen.pods)
-    if not there or ("Service", names.base(job.metadata.name, job.metadata.uid)) not in seen.objects:
+    if not there or ("NetworkPolicy", name) not in seen.objects:
+        yield network_policy(job, settings)
+    if not there or ("Service", name) not in seen.objects:
         yield service(job, epoch, settings)
     if not there:
         yield rendezvous(job, desired.intent, desired.pinned.content()["rendezvous"])

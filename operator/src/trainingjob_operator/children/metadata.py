@@ -14,6 +14,20 @@ POD_SECURITY: dict[str, Any] = {"runAsNonRoot": True, "seccompProfile": {"type":
 CONTAINER_SECURITY: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 """What the restricted Pod Security Standard wants of a container."""
 
+OUTSIDE_MESHES: dict[str, dict[str, str]] = {
+    "labels": {"sidecar.istio.io/inject": "false"},
+    "annotations": {"linkerd.io/inject": "disabled"},
+}
+"""What keeps a service mesh's proxy out of a pod. It would outlive the worker, whose pod then never ends, and stand between processes
+that know each other by address and speak TLS already. A template that says otherwise under the same keys is obeyed."""
+
+
+def meshed(job: TrainingJob, part: str) -> dict[str, str]:
+    """What all of the job's pods say to service meshes: `part` is "labels" or "annotations"."""
+    given = job.spec.workers.template.metadata
+    said = (getattr(given, part) if given is not None else None) or {}
+    return {key: said.get(key, value) for key, value in OUTSIDE_MESHES[part].items()}
+
 
 def metadata(
     job: TrainingJob,

@@ -16,16 +16,22 @@ ROLE_LABEL = f"{GROUP}/role"
 WORKER_INDEX_LABEL = f"{GROUP}/worker-index"
 INCARNATION_LABEL = f"{GROUP}/incarnation"
 EPOCH_LABEL = f"{GROUP}/epoch"
+KEY_LABEL = f"{GROUP}/key-id"
 
 _JOB_LENGTH = 39
 """Of the job's name in a child's: with hash, "-worker-", a four-digit index and a five-digit incarnation, 63 characters."""
 
 
 def base(job_name: str, job_uid: str) -> str:
-    """The common start of all of the job's children's names; also the name of its Secret, Service and NetworkPolicy."""
+    """The common start of all of the job's children's names; also the name of its Service and NetworkPolicy."""
     digest = hashlib.sha256(job_uid.encode()).hexdigest()[:5]
     shortened = job_name.replace(".", "-")[:_JOB_LENGTH].rstrip("-")
     return f"{shortened}-{digest}"
+
+
+def secret(job_name: str, job_uid: str, key_id: str) -> str:
+    """The Secret with what is derived from the operator's key `key_id`. The key is in the hash: one is never taken for that of another."""
+    return base(job_name, f"{job_uid}/{key_id}")
 
 
 def worker(job_name: str, job_uid: str, index: int, incarnation: int) -> str:

@@ -14,11 +14,11 @@ from trainingjob_api.contract.runtime import CONTRACT_VERSION
 from trainingjob_api.crd.mutability import TABLE, Mutability
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import rendezvous, revision, worker
-from trainingjob_operator.identity import derive
+from trainingjob_operator.identity import choose, derive
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Observed, Pinned
 
-_NOT_FOR_WORKERS = ("suspend", "rollback", "managedBy", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "podRetention")
+_NOT_FOR_WORKERS = ("suspend", "rollback", "managedBy", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "podRetention", "network")
 """Fields of the spec that may change while workers run, and tell them nothing."""
 _DEFAULT, _SPEC = "Default", "Spec"
 """Where the image was named."""
@@ -32,7 +32,7 @@ def pin(seen: Observed, settings: Settings, *, anew: bool = False) -> Pinned:
     image, source = _image(seen, settings, anew=anew)
     config = configuration(job)
     build = status.build if status.build and not anew else _build(image, config)
-    certificate = derive(settings.operator_key.get_secret_value(), job.metadata.uid).certificate_pem
+    identity = derive(choose(settings.keys, "" if anew else status.key_id), job.metadata.uid)
     data: Manifest = {
         "image": image,
         "imageFrom": source,
@@ -40,8 +40,8 @@ def pin(seen: Observed, settings: Settings, *, anew: bool = False) -> Pinned:
         "contract": CONTRACT_VERSION,
         "port": settings.rendezvous_port,
         "config": config,
-        "worker": worker.template(job, image, build, certificate, settings),
-        "rendezvous": rendezvous.template(job, certificate, settings),
+        "worker": worker.template(job, image, build, identity, settings),
+        "rendezvous": rendezvous.template(job, identity, settings),
     }
     return revision.pinned(job, data)
 

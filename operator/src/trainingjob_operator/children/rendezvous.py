@@ -10,7 +10,8 @@ from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.runtime import PREFIX, RendezvousEnvironment
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import names, secret
-from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, metadata, variables
+from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, meshed, metadata, variables
+from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Role
 
@@ -24,19 +25,22 @@ _SECRETS = {
 }
 
 
-def template(job: TrainingJob, certificate: str, settings: Settings) -> Manifest:
+def template(job: TrainingJob, identity: Identity, settings: Settings) -> Manifest:
     """What all epochs have in common, as a pod template."""
     user = job.spec.workers.template.pod()
     placed = ("tolerations", "priorityClassName", "imagePullSecrets", "schedulerName")
     return {
-        "metadata": {"labels": names.labels(job.metadata.name, job.metadata.uid, Role.RENDEZVOUS)},
+        "metadata": {
+            "labels": meshed(job, "labels") | names.labels(job.metadata.name, job.metadata.uid, Role.RENDEZVOUS),
+            "annotations": meshed(job, "annotations"),
+        },
         "spec": {field: user[field] for field in placed if field in user}
         | {
             "restartPolicy": "Always",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": dict(POD_SECURITY),
-            "containers": [_container(job, certificate, settings)],
+            "containers": [_container(job, identity, settings)],
         },
     }
 
@@ -49,7 +53,7 @@ def rendezvous(job: TrainingJob, intent: Intent, template: Manifest) -> Manifest
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(job, name) | {"labels": template["metadata"]["labels"] | {names.EPOCH_LABEL: epoch}},
+        "metadata": metadata(job, name) | template["metadata"] | {"labels": template["metadata"]["labels"] | {names.EPOCH_LABEL: epoch}},
         "spec": template["spec"] | {"containers": [container | {"env": [*container["env"], *variables(told)]}, *others]},
     }
 
@@ -74,15 +78,15 @@ def _told(job: TrainingJob, certificate: str, settings: Settings) -> dict[str, s
     return {name: value for name, value in told.items() if name.removeprefix(PREFIX) not in absent}
 
 
-def _container(job: TrainingJob, certificate: str, settings: Settings) -> Manifest:
-    name = names.base(job.metadata.name, job.metadata.uid)
+def _container(job: TrainingJob, identity: Identity, settings: Settings) -> Manifest:
+    name = names.secret(job.metadata.name, job.metadata.uid, identity.key_id)
     return {
         "name": "rendezvous",
         "image": settings.rendezvous_image,
         "command": COMMAND,
         "env": [
             {"name": "PYTHONUNBUFFERED", "value": "1"},
-            *variables(_told(job, certificate, settings)),
+            *variables(_told(job, identity.certificate_pem, settings)),
             *(from_secret(PREFIX + field, name, key) for field, key in _SECRETS.items()),
         ],
         "ports": [{"name": "rendezvous", "containerPort": settings.rendezvous_port, "protocol": "TCP"}],

@@ -22,7 +22,9 @@ def secret(job: TrainingJob, identity: Identity) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": metadata(job, names.base(job.metadata.name, job.metadata.uid)),
+        "metadata": metadata(
+            job, names.secret(job.metadata.name, job.metadata.uid, identity.key_id), labels={names.KEY_LABEL: identity.key_id}
+        ),
         "type": "Opaque",
         "immutable": True,
         "stringData": {

@@ -10,8 +10,9 @@ from typing import Any
 from trainingjob_api.contract.runtime import PREFIX, WorkerEnvironment
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import names, secret
-from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, metadata, variables
+from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, meshed, metadata, variables
 from trainingjob_operator.children.service import address
+from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Role
 
@@ -22,7 +23,7 @@ _NOT_IN_THE_TEMPLATE = ("TOKEN", "ADDRESS", "WORKER", "INCARNATION", "CONFIG")
 """Of the agent's variables: what Kubernetes fills in, and what is each worker's own."""
 
 
-def template(job: TrainingJob, image: str, build: str, certificate: str, settings: Settings) -> Manifest:
+def template(job: TrainingJob, image: str, build: str, identity: Identity, settings: Settings) -> Manifest:
     """What all workers have in common, as a pod template."""
     user = job.spec.workers.template
     spec: dict[str, Any] = {"terminationGracePeriodSeconds": settings.termination_grace_seconds} | user.pod()
@@ -31,12 +32,13 @@ def template(job: TrainingJob, image: str, build: str, certificate: str, setting
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY | spec.get("securityContext", {}),
-        "containers": [_container(job, _told(job, build, certificate, settings), image)],
+        "containers": [_container(job, _told(job, build, identity.certificate_pem, settings), image, identity.key_id)],
     }
     given = user.metadata
-    labels = (given.labels if given and given.labels else {}) | names.labels(job.metadata.name, job.metadata.uid, Role.WORKER)
-    annotations = {"annotations": dict(given.annotations)} if given and given.annotations else {}
-    return {"metadata": {"labels": labels} | annotations, "spec": spec}
+    own = names.labels(job.metadata.name, job.metadata.uid, Role.WORKER)
+    labels = meshed(job, "labels") | (given.labels if given and given.labels else {}) | own
+    annotations = meshed(job, "annotations") | (given.annotations if given and given.annotations else {})
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
 def worker(job: TrainingJob, index: int, incarnation: int, template: Manifest, config: str) -> Manifest:
@@ -71,8 +73,8 @@ def _told(job: TrainingJob, build: str, certificate: str, settings: Settings) ->
     return {name: value for name, value in told.items() if name.removeprefix(PREFIX) not in _NOT_IN_THE_TEMPLATE}
 
 
-def _container(job: TrainingJob, told: dict[str, str], image: str) -> Manifest:
-    workers, name = job.spec.workers, names.base(job.metadata.name, job.metadata.uid)
+def _container(job: TrainingJob, told: dict[str, str], image: str, key_id: str) -> Manifest:
+    workers, name = job.spec.workers, names.secret(job.metadata.name, job.metadata.uid, key_id)
     user = workers.template.container()
     resources: dict[str, Any] = dict(user.pop("resources", {}))
     if workers.gpus:

@@ -20,7 +20,7 @@ from trainingjob_operator.cluster.events import Events
 from trainingjob_operator.cluster.jobs import Jobs
 from trainingjob_operator.cluster.patch import merge_patch
 from trainingjob_operator.cluster.resources import TRAINING_JOBS
-from trainingjob_operator.identity import derive
+from trainingjob_operator.identity import choose, derive
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Deletion, JobKey, Manifest, Observed, Plan, Role
 from trainingjob_operator.streams.link import Link
@@ -198,7 +198,7 @@ class KubernetesCluster:
         link = self._link(key, uid, epoch)
         if link is None:
             await self._unlink(key)
-            identity = derive(self._settings.operator_key.get_secret_value(), uid)
+            identity = derive(choose(self._settings.keys, plan.status.key_id), uid)
             link = Link(seen.rendezvous_address, identity, lambda: self._wake(key), self._may_act)
             self._links[key] = ((uid, epoch), link)
         link.tell(plan.intent)

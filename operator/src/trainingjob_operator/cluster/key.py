@@ -1,12 +1,14 @@
-"""The operator's root key: a Secret of its own namespace, which it makes itself. Effect: two calls.
+"""The operator's root keys: a Secret of its own namespace, which it makes itself. Effect: two calls.
 
-Everything a job's rendezvous and workers know each other by is derived from it (trainingjob_operator.identity). Helm neither makes
-nor deletes it, so an operator that is installed again still knows its jobs.
+Everything a job's rendezvous and workers know each other by is derived from one of them (trainingjob_operator.identity). Helm neither
+makes nor deletes the Secret, so an operator that is installed again still knows its jobs. A person who
+wants another key makes the Secret anew, with the old keys beside it.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 
 from trainingjob_operator.cluster.api import Api, ApiError
@@ -16,14 +18,15 @@ from trainingjob_operator.state import Manifest
 
 NAME = "trainingjob-operator-key"
 KEY_BYTES = 32
-_FIELD = "key"
+_FIELD = re.compile(r"key(-([1-9][0-9]{0,5}))?")
+"""key, key-1, key-2 …: the one with the highest number is the newest."""
 
 
-async def root_key(api: Api, namespace: str) -> bytes:
-    """The key, made if there is none yet. Two operators that start at once end up with the same one.
+async def root_keys(api: Api, namespace: str) -> tuple[bytes, ...]:
+    """The keys, newest first; one is made if there is none yet. Two operators that start at once end up with the same one.
 
     Raises:
-        Misconfigured: the Secret is there and holds no key.
+        Misconfigured: the Secret is there and holds no key, or something else.
     """
     try:
         return _read(await api.call("GET", SECRETS.path(namespace, NAME)), namespace)
@@ -38,14 +41,24 @@ async def root_key(api: Api, namespace: str) -> bytes:
     return _read(await api.call("GET", SECRETS.path(namespace, NAME)), namespace)
 
 
-def _read(secret: Manifest, namespace: str) -> bytes:
+def _read(secret: Manifest, namespace: str) -> tuple[bytes, ...]:
+    found = {}
+    for field, value in (secret.get("data") or {"key": ""}).items():
+        match = _FIELD.fullmatch(field)
+        if match is None:
+            raise Misconfigured(f"Secret {namespace}/{NAME}: `{field}` is no key; name keys key, key-1, key-2 and so on, or remove it")
+        found[int(match[2] or 0)] = _key(field, value, namespace)
+    return tuple(found[number] for number in sorted(found, reverse=True))
+
+
+def _key(field: str, value: str, namespace: str) -> bytes:
     try:
-        key = base64.b64decode(secret["data"][_FIELD], validate=True)
-    except (KeyError, TypeError, ValueError):
+        key = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError):
         key = b""
     if len(key) < KEY_BYTES:
         raise Misconfigured(
-            f"Secret {namespace}/{NAME}: `{_FIELD}` must hold {KEY_BYTES} random bytes; delete the Secret to have it made anew"
+            f"Secret {namespace}/{NAME}: `{field}` must hold {KEY_BYTES} random bytes; delete the Secret to have it made anew"
         )
     return key
 
@@ -57,5 +70,5 @@ def _manifest(namespace: str) -> Manifest:
         "metadata": {"name": NAME, "namespace": namespace, "labels": {"app.kubernetes.io/name": "trainingjob-operator"}},
         "type": "Opaque",
         "immutable": True,
-        "data": {_FIELD: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()},
+        "data": {"key": base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()},
     }

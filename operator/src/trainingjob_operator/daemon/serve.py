@@ -12,7 +12,7 @@ from pydantic import SecretBytes
 
 from trainingjob_operator.cluster.api import Api, Unreachable, asked_pause, configuration
 from trainingjob_operator.cluster.backend import KubernetesCluster
-from trainingjob_operator.cluster.key import root_key
+from trainingjob_operator.cluster.key import root_keys
 from trainingjob_operator.cluster.lease import RETRY_SECONDS, Elector
 from trainingjob_operator.daemon.config import Config
 from trainingjob_operator.daemon.metrics import Metrics
@@ -54,7 +54,8 @@ async def serve(config: Config, environ: Mapping[str, str], stop: asyncio.Event)
 
 async def _work(config: Config, kube: Any, own: Api, metrics: Metrics, web: Web, stop: asyncio.Event) -> None:
     """`own` is for what the operator does for itself; what it does for jobs is held to the lease."""
-    settings = config.settings.model_copy(update={"operator_key": SecretBytes(await _key(own, config.namespace))})
+    newest, *older = [SecretBytes(key) for key in await _keys(own, config.namespace)]
+    settings = config.settings.model_copy(update={"operator_key": newest, "older_keys": tuple(older)})
     elector = Elector(own, config.namespace, config.lease, config.pod, settings.lease_seconds)
     api = Api(kube, metrics.answered, elector.left)
     queue: WorkQueue[JobKey] = WorkQueue(lambda job: program.pass_over(job), expected=Unreachable, asks=asked_pause)
@@ -67,10 +68,10 @@ async def _work(config: Config, kube: Any, own: Api, metrics: Metrics, web: Web,
         await api.close()
 
 
-async def _key(api: Api, namespace: str) -> bytes:
+async def _keys(api: Api, namespace: str) -> tuple[bytes, ...]:
     while True:
         try:
-            return await root_key(api, namespace)
+            return await root_keys(api, namespace)
         except Unreachable as error:
             logger.warning("the operator's key cannot be had yet: %s", error or type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)

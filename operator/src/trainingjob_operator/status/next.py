@@ -15,6 +15,7 @@ from trainingjob_api.contract.messages import Phase as MemberPhase
 from trainingjob_api.status import Display, FailureRecord, RendezvousRecord, Status, StepMark
 from trainingjob_operator import ledger as goodput_ledger
 from trainingjob_operator.children.pinned import pin
+from trainingjob_operator.identity import choose, key_id
 from trainingjob_operator.ledger import Ledger, Row
 from trainingjob_operator.policy import Course, Decision, attempts, rollback
 from trainingjob_operator.policy.wanted import current_report
@@ -109,8 +110,9 @@ def _pinned(seen: Observed, decision: Decision, settings: Settings) -> dict[str,
     pinned = pin(seen, settings, anew=decision.anew)
     if pinned == seen.pinned:
         return {}
-    content = pinned.content()
-    return {"image": content["image"], "build": content["build"], "revision": pinned.name}
+    content, kept = pinned.content(), "" if decision.anew else seen.job.status.key_id
+    key = key_id(choose(settings.keys, kept))
+    return {"image": content["image"], "build": content["build"], "revision": pinned.name, "key_id": key}
 
 
 def _accounts(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
