@@ -34,7 +34,7 @@ async def test_a_silent_api_server_costs_one_worker_what_it_cost_anyway(
         own.cut_watches()
         await until("nor can anything be watched", lambda: silent.fired > watches)
         await until("the wait for an answer is given up", lambda: UNANSWERED in operator.metrics())
-        assert operator.is_ready(), "nobody is helped by another life of the operator"
+        assert operator.readiness() == (200, "ok\n"), "nobody is helped by another life of the operator"
         own.clear()
         await until("another worker", lambda: team.is_at([1, 0]))
         assert team.living() == {"rendezvous-1", "worker-0-1", "worker-1-0"}
