@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 
+from trainingjob_api.contract import tls
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_operator.cluster.lease import LostLeaseError
 from trainingjob_operator.daemon.config import Config, read
@@ -39,6 +40,7 @@ def main() -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
+        tls.small_buffers()
         asyncio.run(_run(config))
     except Misconfigured as error:
         logger.error("%s", error)

@@ -13,6 +13,7 @@ import sys
 
 from pydantic import ValidationError
 
+from trainingjob_api.contract import tls
 from trainingjob_api.contract.runtime import PREFIX, ExitCode, RendezvousEnvironment
 from trainingjob_rendezvous.server import Server
 
@@ -57,6 +58,7 @@ def main() -> int:
     except ValueError as error:
         logger.error("%s", error)
         return ExitCode.USER_ERROR
+    tls.small_buffers()
     return asyncio.run(serve(server, environment))
 
 

@@ -20,7 +20,7 @@ from integration.rest import MERGE
 
 CALLS = 32
 """Requests under way at a time."""
-WAIT_SECONDS = 240.0
+WAIT_SECONDS = 600.0
 
 
 class Client:

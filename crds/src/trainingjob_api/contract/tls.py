@@ -5,9 +5,21 @@ No authority and no host name is involved: the certificate itself is pinned, and
 
 from __future__ import annotations
 
+import asyncio.sslproto
 import os
 import ssl
 import tempfile
+
+BUFFER_BYTES = 16 << 10
+"""The most that one TLS record holds."""
+
+
+def small_buffers() -> None:
+    """Have asyncio read TLS connections that are opened from now on by the record: of itself it sets 256 KiB aside for each of them.
+
+    For the whole process: an operator has thousands of streams, a rendezvous hundreds of agents, and little goes over each.
+    """
+    asyncio.sslproto.SSLProtocol.max_size = BUFFER_BYTES
 
 
 def client_context(certificate_pem: str) -> ssl.SSLContext:
