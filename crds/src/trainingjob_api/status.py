@@ -292,7 +292,7 @@ class Status(StatusModel):
     """The training loss; null while there is none, or where it is not finite."""
     samples_per_second: Measure = None
     """Samples of all workers in a second."""
-    metrics: Annotated[dict[MetricName, float], _finite_entries(32), _bound("maxProperties", 32)] = Field(default_factory=dict)
+    metrics: Annotated[dict[MetricName, float], _finite_entries(24), _bound("maxProperties", 24)] = Field(default_factory=dict)
     """The newest metrics, by name."""
     checkpoint: StepOrNone = None
     """Step of the newest checkpoint in storage."""

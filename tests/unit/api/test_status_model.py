@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainingjob_api.status import MAX_STATUS_BYTES, Condition, FailureRecord, Status, StepMark, StopRecord, WorkerRecord
+from trainingjob_api.status import MAX_STATUS_BYTES, Condition, FailureRecord, PlacementRecord, Status, StepMark, StopRecord, WorkerRecord
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
 LONG = "x" * 5000
@@ -29,6 +29,8 @@ def full() -> Status:
         image=LONG,
         build=LONG,
         revision=LONG,
+        key_id=LONG,
+        placement=PlacementRecord(short_since=NOW, releases=10**6, retry_time=NOW),
         opened_attempt=10**6,
         stop=StopRecord(request=LONG, time=NOW, reason=LONG, message=LONG),
         quarantined=tuple(10**9 - index for index in range(100)),
