@@ -4,6 +4,7 @@ result is that of an undisturbed run, no pod was made twice, and who survives is
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ def test_killed_in_every_phase(hasty: Kube, make: Make, long: dict[str, Any], un
     killed_in(job, "Running", lambda: None)
     pods, survivors = job.uids(), {pod: job.processes(pod) for pod in (job.worker(0), job.worker(2))}
     lost = job.worker(1)
-    killed_in(job, "Recovering", lambda: job.delete_pod(lost, "--force", "--grace-period=0"))
+    killed_in(job, "Recovering", lambda: job.delete_pod(lost, "--force", "--grace-period=0"), [0, 1, 0])
     until("the lost worker trains again", lambda: (found := job.status())["workers"] == [0, 1, 0] and found["phase"] == "Running", 120)
     killed_in(job, "RollingBack", lambda: job.patch(rollback={"toStep": 100, "request": "back"}))
     status = until("it is done", lambda: (found := job.status()).get("lastRollbackRequest") == "back" and found)
@@ -61,23 +62,25 @@ def test_killed_in_every_phase(hasty: Kube, make: Make, long: dict[str, Any], un
     assert made(job, began) == ["rendezvous-1", "rendezvous-2", *workers], "each pod once"
 
 
-def killed_in(job: ClusterJob, phase: str, provoke: Callable[[], object]) -> None:
-    """Kill the operator as soon as the job's status says `phase`, and have another one."""
-    with dead_operator(job, phase, provoke):
+def killed_in(job: ClusterJob, phase: str, provoke: Callable[[], object], workers: list[int] | None = None) -> None:
+    """Kill the operator as soon as the job's status says `phase`, and names these incarnations; then have another one."""
+    with dead_operator(job, phase, provoke, workers):
         pass
 
 
 @contextmanager
-def dead_operator(job: ClusterJob, phase: str = "Running", provoke: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
+def dead_operator(
+    job: ClusterJob, phase: str = "Running", provoke: Callable[[], object] = lambda: None, workers: list[int] | None = None
+) -> Iterator[dict[str, Any]]:
     """No operator lives in the body, which is given the status that the last one left; afterwards another one is ready."""
     victims = damage.operators(job.kube)
     assert victims
-    words = ["kubectl", "-n", job.namespace, "get", KIND, "-w", "-o", r"jsonpath={.metadata.name} {.status.phase}{'\n'}"]
+    words = ["kubectl", "-n", job.namespace, "get", KIND, "-w", "-o", r"jsonpath={.metadata.name} {.status.phase} {.status.workers}{'\n'}"]
     with subprocess.Popen(words, env=dict(job.kube.environ), stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
         provoke()
         try:
-            assert any(line.split() == [job.name, phase] for line in watch.stdout)
+            assert any(_says(line, job.name, phase, workers) for line in watch.stdout)
             damage.kill(victims)
         finally:
             watch.kill()
@@ -85,6 +88,11 @@ def dead_operator(job: ClusterJob, phase: str = "Running", provoke: Callable[[],
     assert status["phase"] == phase
     yield status
     damage.another_operator(job.kube)
+
+
+def _says(line: str, name: str, phase: str, workers: list[int] | None) -> bool:
+    found, said, *incarnations = line.split(maxsplit=2) if len(line.split()) > 1 else (line, "")
+    return (found, said) == (name, phase) and (workers is None or json.loads("".join(incarnations)) == workers)
 
 
 def made(job: ClusterJob, since: int) -> list[str]:
