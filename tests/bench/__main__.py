@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def main(words: list[str]) -> int:
     if unknown:
         print(f"there is no measurement {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 64
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what ends the measured processes
     for name in words or NAMES:
         _measure(name)
     return 0

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.figure import Figure, Sample, Target
-from bench.job import TAIL, BenchJob, Size
 from bench.peers.launch import Peer, elastic, started
-from bench.place import compile_packages, folder
-from bench.workload import Mark
+from bench.training.job import TAIL, BenchJob, Size
+from bench.training.place import compile_packages, folder
+from bench.training.workload import Mark
 from local_job import Process, Run
 
 SIZE = Size(width=512, layers=4, batch=96)

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.figure import Figure, Sample, Target
-from bench.job import BenchJob, Size
 from bench.peers.launch import ddp, started
-from bench.place import compile_packages, folder
-from bench.workload import Mark, begins
+from bench.training.job import BenchJob, Size
+from bench.training.place import compile_packages, folder
+from bench.training.workload import Mark, begins
 
 SIZE = Size(width=2048, layers=8, batch=16, samples=512)
 """33.6 million weights, and AdamW's two numbers for each: 384 MiB."""

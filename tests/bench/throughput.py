@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.figure import Figure, Sample, Target
-from bench.job import BenchJob, Size
 from bench.peers.launch import ddp, started
-from bench.place import compile_packages, folder
-from bench.workload import Mark, begins
+from bench.training.job import BenchJob, Size
+from bench.training.place import compile_packages, folder
+from bench.training.workload import Mark, begins
 
 SIZE = Size(width=1024, layers=4, batch=128)
-TURNS = 4
+TURNS = 3
 SAVE_EVERY = 20
 FIRST, LAST = 2 * SAVE_EVERY, 8 * SAVE_EVERY
 """The steps that count: as many checkpoints lie between their beginnings as intervals."""

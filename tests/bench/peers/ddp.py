@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.workload import OPTIMIZER, Marks, network, samples
+from bench.training.workload import OPTIMIZER, Marks, network, samples
 
 
 class Saver:

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.workload import OPTIMIZER, Marks, network, samples
+from bench.training.workload import OPTIMIZER, Marks, network, samples
 
 
 def arguments() -> argparse.Namespace:

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.job import Size
-from bench.workload import Mark, marks
+from bench.training.job import Size
+from bench.training.workload import Mark, marks
 from local_job import ROOT, Process, children, until
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.workload import OPTIMIZER, Mark, marks
+from bench.training.workload import OPTIMIZER, Mark, marks
 from local_job import ROOT, LocalJob, Run
 
 TAIL = 16384
@@ -27,7 +27,7 @@ class Size:
 
 
 class BenchJob(LocalJob):
-    """A job that trains bench.task, with one thread a process.
+    """A job that trains bench.training.task, with one thread a process.
 
     Args:
         folder: its own; not there yet.
@@ -71,7 +71,7 @@ def _manifest(folder: Path, size: Size, workers: int, steps: int, save_every: in
         "spec": {
             "workers": {"replicas": workers, "minReplicas": max(1, workers - 1)},
             "training": {
-                "task": {"class": "bench.task:Workload", "parameters": parameters},
+                "task": {"class": "bench.training.task:Workload", "parameters": parameters},
                 "optimizer": {"name": "AdamW", "learningRate": OPTIMIZER["lr"], "weightDecay": OPTIMIZER["weight_decay"]},
                 "globalBatchSize": size.batch,
                 "steps": steps,

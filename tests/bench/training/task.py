@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from torch import nn
 
-from bench.workload import CLASSES, Marks, network, samples
+from bench.training.workload import CLASSES, Marks, network, samples
 from trainingjob_trainer import loop
 from trainingjob_trainer.checkpoint.arena import BUFFERS
 from trainingjob_trainer.data import Rows, Splits
