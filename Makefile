@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt crds/pyproject.toml operator/pyproject.
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || $(INSTALL_VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.10'
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e 'crds[storage]' -e 'operator[cli]' -e trainer_image --group dev
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e 'crds[storage]' -e 'operator[cli]' -e trainer_image --group dev
 	@touch $@
 # Debian keeps venv in a package of its own; root may simply have it.
 INSTALL_VENV = { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -yq --no-install-recommends python3-venv && $(PYTHON) -m venv --clear $(VENV); }
