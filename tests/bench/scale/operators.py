@@ -116,9 +116,10 @@ class Ours:
         return self._server.pid
 
     def start(self) -> int:
-        """Start it; its process id once its caches are filled."""
+        """Start it; its process id once its caches are filled, and it holds the lease."""
         pid = self.begin()
         until("the operator is ready", lambda: _answers(f"http://127.0.0.1:{self._port}/readyz"))
+        until("the operator leads", lambda: self.metric("trainingjob_operator_leads") == 1.0)
         return pid
 
     def metric(self, name: str) -> float:
