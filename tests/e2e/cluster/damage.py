@@ -12,23 +12,23 @@ from cluster import control_plane, processes
 from cluster.commands import in_network
 from cluster.layout import CONTROL
 from e2e.cluster.kube import Kube
-from e2e.cluster.release import NAMESPACE
+from e2e.cluster.release import DEPLOYMENT, NAMESPACE
 from local_job import Process, until
 
 SELECTOR = "app.kubernetes.io/name=trainingjob-operator"
 API_SERVER = "kube-apiserver"
 
 
-def operators(kube: Kube) -> list[Process]:
+def operators(kube: Kube) -> set[Process]:
     """The processes of all operators, as this machine sees them."""
     pods = kube.items("pods", "-n", NAMESPACE, "-l", SELECTOR)
     marks = [mark for pod in pods for mark in _marks(pod["metadata"]["uid"])]
-    found = []
+    found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             ours = any(mark in (folder / "cgroup").read_text() for mark in marks)
             if ours and b"trainingjob_operator" in (folder / "cmdline").read_bytes() and (process := Process.of(int(folder.name))):
-                found.append(process)
+                found.add(process)
     return found
 
 
@@ -37,7 +37,7 @@ def _marks(uid: str) -> tuple[str, str]:
     return f"pod{uid}", f"pod{uid.replace('-', '_')}"
 
 
-def kill(victims: list[Process]) -> None:
+def kill(victims: set[Process]) -> None:
     """kill -9 of every operator, of which none is left."""
     assert victims
     for victim in victims:
@@ -46,7 +46,7 @@ def kill(victims: list[Process]) -> None:
 
 
 def another_operator(kube: Kube) -> None:
-    """Have new pods for the operators that were killed, rather than wait for the kubelet's pause between two lives; one is ready."""
+    """Have new pods for the operators that were killed, rather than wait for the kubelet's pause between two lives; they are ready."""
     old = {pod["metadata"]["uid"] for pod in kube.items("pods", "-n", NAMESPACE, "-l", SELECTOR)}
     kube.run("kubectl", "-n", NAMESPACE, "delete", "pods", "-l", SELECTOR, "--force", "--grace-period=0", "--wait=false")
 
@@ -54,9 +54,20 @@ def another_operator(kube: Kube) -> None:
         pods = kube.items("pods", "-n", NAMESPACE, "-l", SELECTOR)
         fresh = [pod for pod in pods if pod["metadata"]["uid"] not in old]
         conditions = [condition for pod in fresh for condition in pod["status"].get("conditions", ())]
-        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+        return [condition["status"] for condition in conditions if condition["type"] == "Ready"] == ["True"] * len(old)
 
-    until("another operator is ready", ready, 120)
+    until("other operators are ready", ready, 120)
+
+
+def scale(kube: Kube, replicas: int) -> int:
+    """Have so many operators; how many there were before."""
+    before: int = kube.get("deployment", DEPLOYMENT, "-n", NAMESPACE)["spec"]["replicas"]
+    kube.run("kubectl", "-n", NAMESPACE, "scale", f"deployment/{DEPLOYMENT}", f"--replicas={replicas}")
+    if replicas:
+        kube.run("kubectl", "-n", NAMESPACE, "rollout", "status", f"deployment/{DEPLOYMENT}", "--timeout=120s")
+    else:
+        until("no operator is left", lambda: not kube.items("pods", "-n", NAMESPACE, "-l", SELECTOR))
+    return before
 
 
 @contextmanager

@@ -22,10 +22,10 @@ def test_the_status_is_lost_again_and_again(installed: Kube, make: Make, long: d
     job.lose_status()
     trains_in(job, 2)
     job.commits(600)
-    scale(installed, 0)
+    operators = damage.scale(installed, 0)
     job.lose_status()
     assert job.status() == {}
-    scale(installed, 1)
+    damage.scale(installed, operators)
     trains_in(job, 3)
     job.succeeds()
     assert job.weights() == undisturbed
@@ -92,15 +92,6 @@ def trains_in(job: ClusterJob, attempt: int) -> None:
         lambda: (found := job.status()).get("attempt") == attempt == found.get("openedAttempt") and found["phase"] == "Running",
         120,
     )
-
-
-def scale(kube: Kube, replicas: int) -> None:
-    """So many operators, none of the old ones."""
-    kube.run("kubectl", "-n", release.NAMESPACE, "scale", f"deployment/{release.DEPLOYMENT}", f"--replicas={replicas}")
-    if replicas:
-        kube.run("kubectl", "-n", release.NAMESPACE, "rollout", "status", f"deployment/{release.DEPLOYMENT}", "--timeout=120s")
-    else:
-        until("no operator is left", lambda: not kube.items("pods", "-n", release.NAMESPACE, "-l", damage.SELECTOR))
 
 
 def lives(kube: Kube) -> dict[str, list[tuple[str, int]]]:

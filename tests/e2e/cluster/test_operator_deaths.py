@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ def test_killed_in_every_phase(hasty: Kube, make: Make, long: dict[str, Any], un
     began = hasty.mark()
     killed_in(job, "Starting", job.apply)
     job.commits(200)
-    killed_in(job, "Running", lambda: None)
+    killed_in(job, "Running")
     pods, survivors = job.uids(), {pod: job.processes(pod) for pod in (job.worker(0), job.worker(2))}
     lost = job.worker(1)
     killed_in(job, "Recovering", lambda: job.delete_pod(lost, "--force", "--grace-period=0"), [0, 1, 0])
@@ -45,14 +44,15 @@ def test_killed_in_every_phase(hasty: Kube, make: Make, long: dict[str, Any], un
     assert {pod: uid for pod, uid in job.uids().items() if pod in survivors} == {pod: pods[pod] for pod in survivors}
 
     killed_in(job, "Suspending", lambda: job.patch(suspend=True))
-    killed_in(job, "Suspended", lambda: None)
+    killed_in(job, "Suspended")
     saved = job.status()["checkpoint"]
     killed_in(job, "Pending", lambda: job.patch(suspend=False))
     job.reaches(max(saved, 1800))
-    with dead_operator(job) as at:
-        assert at["phase"] == "Running"
-        until("it is finished without an operator", lambda: "done" in [entry["kind"] for entry in job.log()], 120)
-        assert job.status() == at, "nobody has told of it"
+    kill_in(job, "Running")
+    operators, at = damage.scale(hasty, 0), job.status()
+    until("it is finished without an operator", lambda: "done" in [entry["kind"] for entry in job.log()], 120)
+    assert job.status() == at, "nobody has told of it"
+    damage.scale(hasty, operators)
     status = job.succeeds()
     assert job.weights() == undisturbed
     assert (status["attempt"], status["workers"], status["rendezvous"]["epoch"]) == (3, [1, 2, 1], 2)
@@ -62,20 +62,17 @@ def test_killed_in_every_phase(hasty: Kube, make: Make, long: dict[str, Any], un
     assert made(job, began) == ["rendezvous-1", "rendezvous-2", *workers], "each pod once"
 
 
-def killed_in(job: ClusterJob, phase: str, provoke: Callable[[], object], workers: list[int] | None = None) -> None:
-    """Kill the operator as soon as the job's status says `phase`, and names these incarnations; then have another one."""
-    with dead_operator(job, phase, provoke, workers):
-        pass
+def killed_in(job: ClusterJob, phase: str, provoke: Callable[[], object] = lambda: None, workers: list[int] | None = None) -> None:
+    """Kill the operators as `kill_in`, and have others."""
+    kill_in(job, phase, provoke, workers)
+    damage.another_operator(job.kube)
 
 
-@contextmanager
-def dead_operator(
-    job: ClusterJob, phase: str = "Running", provoke: Callable[[], object] = lambda: None, workers: list[int] | None = None
-) -> Iterator[dict[str, Any]]:
-    """No operator lives in the body, which is given the status that the last one left; afterwards another one is ready."""
+def kill_in(job: ClusterJob, phase: str, provoke: Callable[[], object] = lambda: None, workers: list[int] | None = None) -> None:
+    """Kill all operators as soon as the job's status says `phase` after `provoke`, and names these incarnations."""
     victims = damage.operators(job.kube)
-    assert victims
-    words = ["kubectl", "-n", job.namespace, "get", KIND, "-w", "-o", r"jsonpath={.metadata.name} {.status.phase} {.status.workers}{'\n'}"]
+    path = r"jsonpath={.metadata.name} {.status.phase} {.status.workers}{'\n'}"
+    words = ["kubectl", "-n", job.namespace, "get", KIND, "-w", "-o", path]
     with subprocess.Popen(words, env=dict(job.kube.environ), stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout is not None
         provoke()
@@ -84,15 +81,12 @@ def dead_operator(
             damage.kill(victims)
         finally:
             watch.kill()
-    status = job.status()
-    assert status["phase"] == phase
-    yield status
-    damage.another_operator(job.kube)
+    assert job.status()["phase"] == phase
 
 
 def _says(line: str, name: str, phase: str, workers: list[int] | None) -> bool:
-    found, said, *incarnations = line.split(maxsplit=2) if len(line.split()) > 1 else (line, "")
-    return (found, said) == (name, phase) and (workers is None or json.loads("".join(incarnations)) == workers)
+    words = line.split()
+    return words[:2] == [name, phase] and (workers is None or json.loads(words[2]) == workers)
 
 
 def made(job: ClusterJob, since: int) -> list[str]:
