@@ -66,7 +66,7 @@ def test_a_refused_template_is_told_once_in_the_api_servers_words(lasting: Opera
     until("ten more passes", lambda: passes(lasting) >= before + 10)
     assert team.reasons().count("Refused") == 1
     told = [event for event in api_server.audit(mark) if event.namespace == team.namespace and event.agent == "trainingjob-operator"]
-    assert {event.resource for event in told} == {"services", "pods"}, "it is tried again, and nothing else is written"
+    assert {event.resource for event in told} == {"networkpolicies", "services", "pods"}, "it is tried again, and nothing else is written"
     team.delete()
     team.jobs.made(job())
     until("another job of its name runs", lambda: team.living() == {"rendezvous-1", "worker-0-0", "worker-1-0"})
