@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 
 from integration.api_server import ApiServer
@@ -9,17 +10,10 @@ from integration.chart.release import Release
 from integration.installation import make_namespace
 from integration.rest import APPLY, Answer, Rest
 from local_job import until
-from trainingjob_api.contract.intent import Intent
 from trainingjob_api.resource import API_VERSION, KIND, TrainingJob
-from trainingjob_operator.children.network_policy import network_policy
-from trainingjob_operator.children.pinned import pin
-from trainingjob_operator.children.rendezvous import rendezvous
-from trainingjob_operator.children.revision import revision
-from trainingjob_operator.children.secret import secret
-from trainingjob_operator.children.service import service
-from trainingjob_operator.children.worker import worker
+from trainingjob_operator.children import names
 from trainingjob_operator.cluster.resources import CHILDREN
-from trainingjob_operator.identity import derive
+from trainingjob_operator.plan import preview
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest
 
@@ -45,16 +39,9 @@ def when_guarded(api_server: ApiServer, installed: Release) -> Rest:
 
 def children_of(found: TrainingJob) -> dict[str, Manifest]:
     """What the operator makes for a job, by kind; its two pods apart."""
-    identity, pinned = derive(b"k" * 32, found.metadata.uid), pin(found, SETTINGS)
-    made = [
-        revision(found, pinned),
-        secret(found, identity),
-        network_policy(found, SETTINGS),
-        service(found, 1, SETTINGS),
-        worker(found, 0, 0, "somewhere:29400", pinned, SETTINGS, identity),
-    ]
-    intent = Intent.model_validate({"epoch": 1, "attempt": 1, "workers": [{"worker": 0, "incarnation": 0}]})
-    return {each["kind"]: each for each in made} | {"rendezvous": rendezvous(found, intent, identity.certificate_pem, SETTINGS)}
+    made = preview(found, SETTINGS, datetime.now(UTC))
+    pods = {each["metadata"]["labels"][names.ROLE_LABEL]: each for each in made if each["kind"] == "Pod"}
+    return {each["kind"]: each for each in made if each["kind"] != "Pod"} | {"Pod": pods["worker"], "rendezvous": pods["rendezvous"]}
 
 
 def make(operator: Rest, manifest: Manifest, **changed: str) -> Answer:
