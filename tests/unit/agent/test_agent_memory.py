@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_job import until
 from trainingjob_agent.arena import ArenaOwner, SharedFiles
+from trainingjob_agent.process.hang import is_stopped
 from trainingjob_agent.stamp import PHASES, StampPage, StampWriter
 from trainingjob_api.contract.messages import GenerationId, Phase
 
@@ -94,6 +99,39 @@ def test_the_page_says_what_was_stamped_last_and_who_is_inside_a_collective() ->
     assert (stamp.phase, stamp.generation, stamp.step, stamp.entered, stamp.left) == (Phase.STEPPING, (2, 1, 9), 4, 2, 1)
     assert stamp.changed_ns > 0
     page.close()
+
+
+WRITES = """
+import sys
+from trainingjob_agent.stamp import StampWriter
+from trainingjob_api.contract.messages import GenerationId, Phase
+writer = StampWriter(int(sys.argv[1]))
+writer.mark(Phase.STEPPING, generation=GenerationId(1, 1, 1), step=1)
+while True:
+    writer.enter()
+    writer.leave()
+"""
+
+
+def test_a_process_that_is_held_up_in_the_middle_of_a_stamp_is_not_taken_for_one_that_never_stamped() -> None:
+    # Throttled for a moment while it wrote, it seemed to have been starting ever since its birth, and was killed for it after half an hour.
+    page = StampPage("test")
+    writer = subprocess.Popen([sys.executable, "-c", WRITES, str(page.descriptor)], pass_fds=[page.descriptor])
+    try:
+        until("it steps", lambda: page.read().phase is Phase.STEPPING)
+        for _ in range(60):
+            writer.send_signal(signal.SIGSTOP)
+            until("it stands still", lambda: is_stopped(writer.pid))
+            stamp = page.read()
+            assert (stamp.phase, stamp.generation, stamp.step) == (Phase.STEPPING, (1, 1, 1), 1)
+            assert stamp.changed_ns > 0
+            assert stamp.entered - stamp.left in (0, 1)
+            writer.send_signal(signal.SIGCONT)
+            until("it goes on", lambda seen=stamp.entered: page.read().entered > seen)
+    finally:
+        writer.kill()
+        writer.wait()
+        page.close()
 
 
 def test_every_phase_has_a_code() -> None:
