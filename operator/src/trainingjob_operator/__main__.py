@@ -36,10 +36,11 @@ def main() -> int:
     try:
         config = read(os.environ)
         logging.getLogger().setLevel(config.log_level)
-        # What has been imported stays for ever: looking through it for garbage costs more than all the work.
+        # What has been imported stays for ever: looking through it for garbage costs more than all the work. And no more than 10,000
+        # objects wait to be looked at: ten times as many make no pass faster, and the memory grows by 15 MiB before it stands still.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(100_000, 50, 100)
+        gc.set_threshold(10_000, 50, 100)
         tls.small_buffers()
         asyncio.run(_run(config))
     except Misconfigured as error:
