@@ -13,7 +13,7 @@ ifneq ($(WHEELS),)
 export UV_FIND_LINKS := $(abspath $(WHEELS))
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
-.PHONY: help setup lock demo test tools cluster unit simulation chart integration e2e lint format verify generate clean
+.PHONY: help setup lock demo test tools cluster unit simulation chart integration e2e soak lint format verify generate clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,8 @@ integration: setup ## The operator, the definition and the charts on a real API 
 	pytest tests/integration
 e2e: setup tools ## The real command and a real cluster, with real processes, storage and kills
 	pytest tests/e2e
+soak: setup ## An hour of little CPU time and long ways: no false alarm, no memory that grows
+	SOAK_SECONDS=$${SOAK_SECONDS:-3600} pytest tests/e2e/soak
 
 tools: ## What the tests need beside Python: an S3 server and a data set, once, into a cache
 	@tests/tools/versitygw.sh

@@ -14,7 +14,13 @@ from local_job import ROOT
 settings.register_profile("any machine", deadline=None)  # a property that takes its time on a busy machine still holds
 settings.load_profile("any machine")
 
-NEEDS = {"chart": "cluster-tools", "integration": "cluster-tools", "e2e/cluster": "cluster", "e2e/documents": "cluster"}
+NEEDS = {
+    "chart": "cluster-tools",
+    "integration": "cluster-tools",
+    "e2e/cluster": "cluster",
+    "e2e/soak": "cluster",
+    "e2e/documents": "cluster",
+}
 """Folder -> the target that must have been made."""
 LOG = ROOT / "build" / "ready.log"
 _made: set[str] = set()
