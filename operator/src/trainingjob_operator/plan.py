@@ -42,7 +42,7 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
         delete=_leftovers(seen, decision, settings, now),
         intent=told_now,
         events=events,
-        requeue_after=next_look(seen, decision, settings, ledger, now),
+        requeue_after=next_look(seen, decision, settings, ledger, status.ledger_mark, now),
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from operator_builders import make_pod, make_rendezvous, make_report
-from trainingjob_api.contract.intent import MemberView
+from operator_builders import make_failure, make_pod, make_rendezvous, make_report
+from trainingjob_api.contract.intent import MemberView, Report
+from trainingjob_api.contract.messages import GenerationId, LogPosition
 from trainingjob_operator.identity import derive
 from trainingjob_operator.state import PodPhase
 from trainingjob_operator.streams import link as module
-from trainingjob_operator.streams.link import Link
+from trainingjob_operator.streams.link import _FIGURES, Link, _still
 
 
 class Clock:
@@ -90,3 +93,44 @@ async def test_a_predecessor_that_is_still_there_does_not_make_its_successor_sil
     clock.now += 50
     pods = [make_pod(1, 0), make_pod(1, 1)]
     assert link.silences(reversed(pods) if turned else pods, 600.0) == {}
+
+
+async def test_figures_alone_call_for_no_pass_and_are_kept():
+    """A thousand jobs report every second; a pass for each would be more than a processor can make."""
+    wakes: list[Report | None] = []
+    found = Link("127.0.0.1:1", derive(b"key", "uid"), lambda: wakes.append(found.report(1)))
+    await found._stream.close()
+
+    def report(step: int | None, phase: str = "Stepping", **fields: Any) -> Report:
+        return make_report(members=(MemberView(worker=0, incarnation=0, phase=phase, step=step),), step=step, **fields)
+
+    first, further = report(None), report(7, loss=0.5, samples_per_second=3.0, training_seconds=2.0, metrics={"accuracy": 0.9})
+    begun, changed = report(1), report(8, phase="Idle")
+    for told in (first, begun, further, changed):
+        found._hear(told)
+        assert found.report(1) == told
+    assert wakes == [first, begun, changed]
+
+
+async def test_every_field_of_a_report_but_the_figures_calls_for_a_pass():
+    """A field that is added to reports calls for one too, unless it is named as a figure."""
+    before = make_report()
+    values: dict[str, Any] = {
+        "attempt": 2,
+        "generation": GenerationId(1, 1, 9),
+        "stage": "Over",
+        "reason": "another",
+        "world": 1,
+        "members": (),
+        "total_steps": 77,
+        "log": LogPosition(seq=99),
+        "state_lost": True,
+        "failures": (make_failure("Lost"),),
+        "failure_count": 5,
+        "saved_request": "a",
+        "stopped": "b",
+        "stopped_at_step": 3,
+        "epoch": 9,
+    }
+    assert set(values) == set(Report.model_fields) - {"type", "step", *_FIGURES}
+    assert [name for name, value in values.items() if _still(before.model_copy(update={name: value})) == _still(before)] == []

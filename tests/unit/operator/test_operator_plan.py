@@ -353,6 +353,14 @@ async def test_the_plan_is_carried_out_and_its_time_returned() -> None:
     assert cluster.acted == [plan(seen, SETTINGS, NOW)]
 
 
+@pytest.mark.parametrize(("age", "left"), [(0.0, 10.0), (4.0, 6.0), (10.0, 10.0), (500.0, 10.0), (-3.0, 10.0)])
+def test_figures_are_looked_at_when_they_may_be_written(age: float, left: float) -> None:
+    """No report calls for them: after a pass between two turns the next look is at the turn, and not a whole turn later."""
+    job = settled(make_job(make_status()))
+    status = job.status.model_copy(update={"ledger_mark": NOW - timedelta(seconds=age)})
+    assert plan(make_seen(job.model_copy(update={"status": status})), SETTINGS, NOW).requeue_after == left
+
+
 async def test_a_job_that_is_gone_needs_nothing() -> None:
     cluster = Recorder(None)
     assert await reconcile(cluster, KEY, SETTINGS, NOW) is None

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from trainingjob_api.contract.intent import Intent, Report
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.state import Pod, PodPhase, Role
 from trainingjob_operator.streams.stream import Stream
 
+_FIGURES: dict[str, Any] = {"loss": None, "samples_per_second": 0.0, "training_seconds": 0.0, "metrics": {}}
+
 
 class Link:
     """The stream to the rendezvous at one address, and what came out of it."""
 
     def __init__(self, address: str, identity: Identity, wake: Callable[[], None], may_tell: Callable[[], bool] = lambda: True) -> None:
-        """`wake` is called when there is something new; `may_tell` is asked before the rendezvous is told anything."""
+        """`wake` is called when there is something new, but for figures, which are looked at now and then anyway.
+
+        `may_tell` is asked before the rendezvous is told anything.
+        """
         self._stream = Stream(
             address,
             identity.certificate_pem,
@@ -85,11 +91,18 @@ class Link:
         now = time.monotonic()
         for seat in self._members():
             self._heard[seat] = now  # until this moment the former report held
-        self._report = report
+        before, self._report = self._report, report
         self._known |= self._members()
-        self._wake()
+        if before is None or _still(before) != _still(report):
+            self._wake()
 
     def _changed(self, connected: bool) -> None:
         if not connected:
             self._heard.clear()  # what nobody watches is not silence
         self._wake()
+
+
+def _still(report: Report) -> Report:
+    """The report without what changes with every step; that there has been one is kept."""
+    members = tuple(member.model_copy(update={"step": None}) for member in report.members)
+    return report.model_copy(update=_FIGURES | {"members": members, "step": None if report.step is None else 0})
