@@ -145,6 +145,11 @@ class Operator:
         """What Prometheus would read."""
         return self._get("/metrics")
 
+    def metric(self, line: str) -> float | None:
+        """The value in the first line that begins so; None if there is none."""
+        found = [text.split()[-1] for text in self.metrics().splitlines() if text.startswith(line)]
+        return float(found[0]) if found else None
+
     def log(self) -> str:
         """All that it has written, in all its lives."""
         return self._log.read_text()

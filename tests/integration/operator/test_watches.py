@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -60,7 +60,7 @@ async def test_cut_while_a_job_is_created_and_another_is_deleted(proxied: Operat
     await until("the new job's pods", lambda: team.seen("later"))
     for end in ("worker-0-0", "worker-1-0"):
         team.kubelet.remove(next(name for name in team.kubelet.pods() if name.startswith(f"{JOB}-") and name.endswith(end)))
-    await until("a job that is gone gets no other pods", lambda: metric(proxied, 'trainingjob_jobs{phase="Pending"}') == 1.0)
+    await until("a job that is gone gets no other pods", lambda: proxied.metric('trainingjob_jobs{phase="Pending"}') == 1.0)
     assert not [name for name in team.kubelet.pods() if name.startswith(f"{JOB}-")]
 
 
@@ -89,56 +89,6 @@ async def test_told_in_the_stream_that_history_is_forgotten(proxied: Operator, p
     assert team.status()["restarts"] == 1
 
 
-async def test_no_ghost_of_a_job_whose_deletion_was_missed(operators: Callable[..., Operator], api_server: ApiServer, team: Team) -> None:
-    """kopf does not tell of it; the comparison from time to time does."""
-    async with Proxy(api_server) as own:
-        operator = operators(own.kubeconfig(), resyncSeconds=0.5)
-        operator.start()
-        await until("the operator is ready", operator.is_ready)
-        await running(team, own)
-        held = own.add(Fault("GET", WATCHED_JOBS, times=1000, status=500))
-        own.cut_watches()
-        await until("the watch fails", lambda: held.fired >= 1)
-        team.delete()
-        await until("it is forgotten", lambda: metric(operator, 'trainingjob_jobs{phase="Starting"}') is None)
-        assert "Traceback" not in operator.log()
-
-
-async def test_history_is_forgotten_while_jobs_and_pods_are_deleted(
-    operators: Callable[..., Operator], api_server: ApiServer, team: Team
-) -> None:
-    """One job is gone, one is another of the same name, one has lost a worker: all of it between a watch that broke and its 410."""
-    async with Proxy(api_server) as own:
-        operator = operators(own.kubeconfig(), resyncSeconds=0.5)
-        operator.start()
-        await until("the operator is ready", operator.is_ready)
-        for name in (JOB, "gone", "again"):
-            await running(team, own, name)
-        watches = own.watching()
-        held = own.add(Fault("GET", r"watch=true", times=1000, status=500))
-        own.cut_watches()
-        await until("no watch is open", lambda: held.fired >= watches and not own.watching())
-        for name in ("gone", "again"):
-            team.delete(name)
-        again = team.jobs.made(job("again"))["metadata"]["uid"]
-        ghosts = {name: pod["metadata"]["uid"] for name, pod in team.kubelet.pods().items() if not name.startswith(f"{JOB}-")}
-        assert len(ghosts) == 4
-        for name in ghosts:
-            team.kubelet.remove(name)
-        team.kubelet.remove(next(name for name in team.kubelet.pods() if name.endswith("worker-1-0")))
-        held.status, held.expires, before = None, True, held.fired
-        await until("each watch is told so", lambda: held.fired >= before + watches)
-        own.clear()
-        await until("the lost worker is replaced", lambda: team.is_at([0, 1]))
-        await until("the new job's pods", lambda: team.seen("again"))
-        await until("the gone one is forgotten", lambda: 'name="gone"' not in operator.metrics())
-        owners = [pod["metadata"]["ownerReferences"][0] for pod in team.kubelet.pods().values()]
-        assert sorted(owner["name"] for owner in owners) == ["again", "again", JOB, JOB], "no pod of a ghost, none twice"
-        assert {owner["uid"] for owner in owners if owner["name"] == "again"} == {again}
-        assert team.status("again")["workers"] == [0, 0], "it is another job"
-        assert "Traceback" not in operator.log()
-
-
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 504])
 async def test_the_jobs_watch_is_refused_for_a_while(proxied: Operator, proxy: Proxy, team: Team, status: int) -> None:
     await until("all watches are open", lambda: proxy.watching() >= WATCHES)
@@ -148,27 +98,6 @@ async def test_the_jobs_watch_is_refused_for_a_while(proxied: Operator, proxy: P
     team.jobs.made(job())
     proxy.clear()
     await until("the job's pods", team.seen)
-
-
-async def test_no_trainingjobs_are_served_for_a_while(operators: Callable[..., Operator], api_server: ApiServer, team: Team) -> None:
-    """As when the definition is taken out: the process ends, and its next life waits for the definition."""
-    async with Proxy(api_server) as own:
-        operator = operators(own.kubeconfig())
-        operator.start()
-        await until("the operator is ready", operator.is_ready)
-        held = own.add(Fault("GET", r"/trainingjobs\?", times=1000, status=404))
-        own.cut_watches()
-        await until("it has ended", lambda: operator.ended() is not None)
-        assert operator.ended() == 1
-        operator.start()
-        before = held.fired
-        await until("it looks again and again", lambda: held.fired >= before + 2)
-        assert operator.is_alive()
-        assert not operator.is_ready()
-        own.clear()
-        await until("the operator is ready", operator.is_ready)
-        team.jobs.made(job())
-        await until("the job's pods", team.seen)
 
 
 async def test_the_api_server_is_started_anew(proxied: Operator, proxy: Proxy, team: Team, api_server: ApiServer) -> None:
@@ -196,27 +125,3 @@ async def test_the_api_server_is_away_for_long(proxied: Operator, proxy: Proxy, 
     team.jobs.made(job("later"))
     await until("another worker", lambda: "worker-0-1" in team.living(), seconds=30.0)
     await until("the new job's pods", lambda: team.seen("later"), seconds=30.0)
-
-
-async def test_a_job_that_the_deaf_watch_of_jobs_does_not_tell_of(
-    operators: Callable[..., Operator], api_server: ApiServer, team: Team
-) -> None:
-    async with Proxy(api_server) as own:
-        operator = operators(own.kubeconfig(), resyncSeconds=1)
-        operator.start()
-        await until("the operator is ready", operator.is_ready)
-        deaf = own.add(Fault("GET", r"/trainingjobs\?watch", times=1000, delay=200.0))
-        own.cut_watches()
-        await until("the watch is opened again, and silent", lambda: deaf.fired)
-        team.jobs.made(job())
-        await until("the job's pods", team.seen)
-        team.spec(workers={"replicas": 1})
-        await until("what was changed is seen too", lambda: "worker-1-0" not in team.living())
-        assert operator.readiness() == (503, "a watch is deaf\n")
-        assert "the watch of the jobs is deaf: it has not told of 1 of" in operator.log()
-
-
-def metric(operator: Operator, line: str) -> float | None:
-    """A value of the operator's metrics; None if it is not there."""
-    found = [text.split()[-1] for text in operator.metrics().splitlines() if text.startswith(line)]
-    return float(found[0]) if found else None

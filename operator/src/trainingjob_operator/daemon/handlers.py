@@ -7,8 +7,10 @@ object in an annotation of it, are replaced by ones that keep nothing.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
+import aiohttp
 import kopf
 from kubernetes.aio.client import Configuration
 
@@ -53,7 +55,7 @@ def registry(jobs: Jobs, configuration: Configuration) -> kopf.OperatorRegistry:
     found = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=found)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         return await connection(configuration)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=found)
@@ -68,11 +70,12 @@ def registry(jobs: Jobs, configuration: Configuration) -> kopf.OperatorRegistry:
     return found
 
 
-async def connection(configuration: Configuration) -> kopf.ConnectionInfo:
-    """How kopf reaches the API server: as everything else does."""
+async def connection(configuration: Configuration) -> kopf.AiohttpSession:
+    """How kopf reaches the API server: as everything else does, and patiently. kopf closes the session when it logs in again, or ends."""
     credentials = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     scheme, _, token = (credentials or "").partition(" ")
-    return kopf.ConnectionInfo(
+    expiration = datetime.now(UTC) + timedelta(minutes=_LOGIN_MINUTES)
+    told = kopf.ConnectionInfo(
         server=configuration.host,
         ca_path=configuration.ssl_ca_cert,
         insecure=not configuration.verify_ssl,
@@ -80,8 +83,20 @@ async def connection(configuration: Configuration) -> kopf.ConnectionInfo:
         token=token or None,
         certificate_path=configuration.cert_file,
         private_key_path=configuration.key_file,
-        expiration=datetime.now(UTC) + timedelta(minutes=_LOGIN_MINUTES),
+        expiration=expiration,
     )
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=told.as_ssl_context()), headers=told.as_http_headers(), middlewares=(_patient,)
+    )
+    return kopf.AiohttpSession(server=told.server, aiohttp_session=session, expiration=expiration)
+
+
+async def _patient(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Of a kind that is not served kopf is told to ask again, where it would end: a new API server does not know it yet."""
+    response = await handler(request)
+    if response.status == HTTPStatus.NOT_FOUND:
+        response.status = HTTPStatus.SERVICE_UNAVAILABLE
+    return response
 
 
 def settings() -> kopf.OperatorSettings:
