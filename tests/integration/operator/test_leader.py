@@ -203,10 +203,14 @@ async def test_an_api_server_that_is_away_for_longer_than_the_lease_makes_nobody
     assert {name for name in after if before.get(name) == after[name]} == {"rendezvous-1", "worker-1-0"}
 
 
-async def test_a_lease_that_somebody_deletes_is_made_anew(pair: tuple[Operator, Operator], team: Team, rest: Rest, lease: str) -> None:
+async def test_a_lease_that_somebody_deletes_is_made_anew_by_who_held_it(
+    pair: tuple[Operator, Operator], team: Team, rest: Rest, lease: str
+) -> None:
     await runs(team)
     path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease}"
     assert rest("DELETE", path).ok
     await until("somebody holds it", lambda: rest("GET", path).ok)
+    leader, standby = pair
+    assert holder(rest, lease) == leader.pod
     await replaces(team, "worker-0-0", "worker-0-1")
-    assert sum(each.ended() is None and each.leads() for each in pair) == 1
+    assert (leader.leads(), standby.leads()) == (True, False)

@@ -89,6 +89,31 @@ async def test_another_ones_lease_is_free_when_it_has_not_changed_for_its_own_du
     assert elector._free_in() == 10.0
 
 
+async def test_a_lease_that_somebody_has_deleted_is_left_to_who_held_it_for_as_long_as_that_may_act(
+    elector: Elector, api: Scripted, clock: Clock
+):
+    api.answers += [page(9, lease("pod-1_ab", 9)), page(10)]
+    await elector._look()
+    await elector._look()
+    assert elector._free_in() == SECONDS
+
+
+async def test_a_holder_is_not_taken_for_dead_because_the_api_server_was_away(
+    elector: Elector, api: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    api.answers += [page(9, lease("pod-1_ab", 9))]
+    await elector._look()
+    clock.now += 300.0
+    api.answers += [OSError("no route"), page(9, lease("pod-1_ab", 9))]
+    assert not await elector._campaign()
+    await elector._look()
+    assert elector._free_in() == SECONDS - 1.0
+
+
 @pytest.mark.parametrize("holder", ["", "pod-0_former"], ids=["given back", "of this pod's last process"])
 async def test_a_lease_is_free_at_once(holder: str, elector: Elector, api: Scripted):
     api.answers += [page(9, lease(holder, 9)), answers(api, 10)]

@@ -59,6 +59,8 @@ class Elector:
         self._version = ""
         """Up to which the lease has been seen."""
         self._changed_at = clock()
+        self._seen = False
+        """There has been a lease."""
         self._renewed_at: float | None = None
         self.leading = asyncio.Event()
         """Set once, when this operator begins to act."""
@@ -106,6 +108,7 @@ class Elector:
             logger.info("another operator was quicker")
         except Unreachable as error:
             logger.warning("the lease cannot be had: %s", error or type(error).__name__)
+            self._changed_at = self._clock()  # the holder cannot renew either, and is not dead for that
             await asyncio.sleep(RETRY_SECONDS)
         return False
 
@@ -133,9 +136,11 @@ class Elector:
                 return
 
     def _free_in(self) -> float:
-        """Seconds until the lease is free, as far as is known."""
+        """Seconds until the lease is free, as far as is known. One that somebody has deleted may still have a holder who does not know."""
         spec = {} if self._lease is None else self._lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
+        if self._lease is None and self._seen:
+            return self._changed_at + self._seconds - self._clock()
         if not holder or holder.rpartition("_")[0] == self._pod:
             return 0.0
         return float(self._changed_at + (spec.get("leaseDurationSeconds") or self._seconds) - self._clock())
@@ -150,6 +155,7 @@ class Elector:
     def _note(self, lease: Manifest | None) -> None:
         if _version(lease) != _version(self._lease):
             self._lease, self._changed_at = lease, self._clock()
+            self._seen = self._seen or lease is not None
 
     async def _follow(self) -> None:
         """Until the lease seems to be free. It is looked at again before it is taken: this watch may have been deaf."""
