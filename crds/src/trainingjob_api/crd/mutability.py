@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from trainingjob_api.crd.schema import Schema
 from trainingjob_api.spec.job import JobSpec
 
 
@@ -83,12 +84,16 @@ def of(path: str) -> Mutability | None:
     return TABLE.get(path)
 
 
-def rules() -> list[dict[str, str]]:
-    """CEL rules for the spec: it is the parent of all, so that removing a field and adding it again is a change too."""
-    suspended = "(has(oldSelf.suspend) && oldSelf.suspend)"
+def rules(spec: Schema) -> list[dict[str, str]]:
+    """CEL rules for `spec`, the spec's schema: it is the parent of all, so that removing a field and adding it again is a change too.
+
+    The API server runs them at every write, also of the status, and pays for every field that is named: it makes a table of all properties
+    of the object that the field is in. So a rule asks for no more than it must: has() only of what may be absent, and the suspension last.
+    """
+    suspended = f" || {_all_of(_absentable('oldSelf.suspend', spec), 'oldSelf.suspend')}"
     return [
         {
-            "rule": _unchanged(path) if mutability is Mutability.NEVER else f"{suspended} || {_unchanged(path)}",
+            "rule": _unchanged(path, spec) + (suspended if mutability is Mutability.WHILE_SUSPENDED else ""),
             "message": f"{path} {_SAYS[mutability]}",
             "reason": "FieldValueForbidden",
         }
@@ -109,16 +114,28 @@ def refused(old: JobSpec, new: JobSpec) -> list[str]:
     ]
 
 
-def _unchanged(path: str) -> str:
+def _unchanged(path: str, spec: Schema) -> str:
     """A CEL expression: the field is as it was, or absent as it was."""
     new, old = f"self.{path}", f"oldSelf.{path}"
-    return f"({_has(new)}) == ({_has(old)}) && (!({_has(new)}) || {new} == {old})"
+    now, before = (_all_of(_absentable(expression, spec)) for expression in (new, old))
+    return f"({now} ? {before} && {new} == {old} : !({before}))" if now else f"{new} == {old}"
 
 
-def _has(expression: str) -> str:
-    """A CEL expression: the field and all that it is in are there."""
-    parts = expression.split(".")
-    return " && ".join(f"has({'.'.join(parts[:length])})" for length in range(2, len(parts) + 1))
+def _absentable(expression: str, spec: Schema) -> list[str]:
+    """Of the field and all that it is in, what may be absent: neither required nor given a default by the API server."""
+    root, *parts = expression.split(".")
+    found, schema = [], spec
+    for length, part in enumerate(parts, start=1):
+        child = schema["properties"][part]
+        if part not in schema.get("required", ()) and "default" not in child:
+            found.append(".".join([root, *parts[:length]]))
+        schema = child
+    return found
+
+
+def _all_of(absentable: list[str], *more: str) -> str:
+    """A CEL expression: all of them are there, and the others are true."""
+    return " && ".join([*(f"has({expression})" for expression in absentable), *more])
 
 
 def _at(body: dict[str, Any], path: str) -> Any:
