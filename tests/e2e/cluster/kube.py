@@ -75,7 +75,7 @@ class Kube:
         return self.audit_log.stat().st_size
 
     def audit(self, since: int = 0) -> list[dict[str, Any]]:
-        """Every finished request since a mark, by the API server's audit log."""
+        """Every finished request since a mark, by the API server's audit log. Who was not let in has no user's name."""
         assert self.audit_log is not None
         with self.audit_log.open("rb") as log:
             log.seek(since)

@@ -79,5 +79,7 @@ def asked(kube: Kube, since: int, namespace: str) -> list[dict[str, Any]]:
     """The operator's requests for things of a namespace."""
     user = f"system:serviceaccount:{NAMESPACE}:{DEPLOYMENT}"
     return [
-        line for line in kube.audit(since) if line["user"]["username"] == user and line.get("objectRef", {}).get("namespace") == namespace
+        line
+        for line in kube.audit(since)
+        if line["user"].get("username") == user and line.get("objectRef", {}).get("namespace") == namespace
     ]

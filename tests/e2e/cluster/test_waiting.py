@@ -40,7 +40,7 @@ def test_an_image_that_does_not_pull(make: Make) -> None:
 
 
 def test_no_node_has_so_many_gpus(make: Make) -> None:
-    job = make("no-gpus", workers={"replicas": 1, "minReplicas": 1, "gpus": 1000}, recovery={"startupTimeoutSeconds": 3})
+    job = make("no-gpus", workers={"replicas": 1, "minReplicas": 1, "gpus": 64}, recovery={"startupTimeoutSeconds": 3})
     job.apply()
     found = waits(job)
     assert found["reason"] in ("PodsWaiting", "PodsReleased")
