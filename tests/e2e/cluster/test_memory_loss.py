@@ -67,16 +67,16 @@ def test_an_operator_that_is_installed_again_finds_its_jobs(own_cluster: Kube, m
 
 
 @pytest.mark.timeout(400)
-def test_the_api_server_is_away_and_nothing_is_restarted(own_cluster: Kube, make: Make, long: dict[str, Any], undisturbed: str) -> None:
+def test_the_api_server_is_away_and_nothing_is_restarted(own_cluster: Kube, make: Make, slow: dict[str, Any], undisturbed: str) -> None:
     """For longer than a node may be silent: when it is back, every node looks lost for a moment."""
-    job = make("loses-api-server", **long)
+    job = make("loses-api-server", **slow)
     job.apply()
     saved = job.commits(200)
     before, processes = lives(job), {pod: job.processes(pod) for pod in job.pods()}
     assert len(before) == 4
     with damage.without_api_server():
-        until("it trains on", lambda: max(job.committed()) >= saved + 900, 120)
-    until("it is told", lambda: (job.status().get("checkpoint") or 0) >= saved + 900, 60)
+        until("it trains on", lambda: max(job.committed()) >= saved + 300, 120)
+    until("it is told", lambda: (job.status().get("checkpoint") or 0) >= saved + 300, 60)
     assert lives(job) == before, "no pod was made, lost or started anew"
     assert {pod: job.processes(pod) for pod in job.pods()} == processes
     status = job.succeeds()

@@ -5,6 +5,7 @@ result is that of an undisturbed run, no pod was made twice, and who survives is
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,9 +28,9 @@ def hasty(own_cluster: Kube) -> Iterator[Kube]:
 
 
 @pytest.fixture
-def job(hasty: Kube, make: Make, long: dict[str, Any], request: pytest.FixtureRequest) -> ClusterJob:
+def job(hasty: Kube, make: Make, slow: dict[str, Any]) -> ClusterJob:
     """One that waits for all of its workers, so that its bits are those of an undisturbed run."""
-    return make(request.node.name.replace("_", "-").removeprefix("test-")[:40].strip("-"), workers__minReplicas=3, **long)
+    return make(f"loses-operator-{secrets.token_hex(3)}", workers__minReplicas=3, **slow)
 
 
 def test_killed_while_it_starts_runs_and_recovers(job: ClusterJob, undisturbed: str) -> None:

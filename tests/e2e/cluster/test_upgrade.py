@@ -113,8 +113,8 @@ def whole(job: ClusterJob) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_an_upgrade_and_a_rollback_leave_a_job_alone(release: Release, make: Make, long: dict[str, Any], undisturbed: str) -> None:
-    job = make("upgraded", **long)
+def test_an_upgrade_and_a_rollback_leave_a_job_alone(release: Release, make: Make, slow: dict[str, Any], undisturbed: str) -> None:
+    job = make("upgraded", **slow)
     job.apply()
     until("all train", lambda: job.status().get("phase") == "Running" and whole(job), 120)
     original, operators, before = release.revision(), release.operators(), lives(job)

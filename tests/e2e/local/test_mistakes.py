@@ -100,7 +100,7 @@ def test_the_storage_of_another_job(make: Make) -> None:
     message = fails(job, "StorageClaimed")
     assert message.startswith("worker 0: spec.checkpoint.storage.uri: ")
     assert "team/other" in message
-    assert "spec.checkpoint.adopt" in message
+    assert "checkpoint.adopt: true" in message
     assert job.log() == before, "the other job's log is as it was"
     assert lives(job) <= 1
 

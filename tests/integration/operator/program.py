@@ -183,7 +183,9 @@ class Kubelet:
         items = self._rest("GET", self.path, labelSelector=f"batch.trainingjob.dev/role={role}").body["items"]
         return {item["metadata"]["name"]: item for item in items}
 
-    def say(self, name: str, phase: str, exit_code: int | None = None, words: str = "", **status: Any) -> None:
+    def say(
+        self, name: str, phase: str, exit_code: int | None = None, words: str = "", *, may_be_gone: bool = False, **status: Any
+    ) -> None:
         """The pod is in this phase; one that has ended leaves its last words."""
         container = "rendezvous" if "-rendezvous-" in name else "worker"
         state: dict[str, Any] = {"running": {}}
@@ -193,7 +195,7 @@ class Kubelet:
         statuses = [{"name": container, "ready": phase == "Running", "restartCount": 0, "image": "", "imageID": "", "state": state}]
         change = {"status": {"phase": phase, "containerStatuses": statuses} | status}
         answer = self._rest("PATCH", f"{self.path}/{name}/status", change, MERGE)
-        assert answer.ok, answer.message
+        assert answer.ok or (may_be_gone and answer.code == 404), answer.message
 
     def run_all(self) -> None:
         """Every pod that has been made runs."""

@@ -35,7 +35,7 @@ class Room:
     def _rendezvous(self) -> None:
         for name, pod in self.team.kubelet.pods("rendezvous").items():
             if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
-                self.team.kubelet.say(name, "Running")
+                self.team.kubelet.say(name, "Running", may_be_gone=True)
 
     def _workers(self) -> None:
         pods = {name: pod for name, pod in self.team.kubelet.pods().items() if "deletionTimestamp" not in pod["metadata"]}
@@ -43,14 +43,14 @@ class Room:
         waiting = [name for name, pod in pods.items() if pod["status"]["phase"] == "Pending"]
         by_index = sorted(waiting, key=lambda name: (name.split("-worker-")[1], name))
         for name in by_index[: max(0, PLACES - len(running))]:
-            self.team.kubelet.say(name, "Running")
+            self.team.kubelet.say(name, "Running", may_be_gone=True)
             running.append(name)
         for own in NAMES:
             mine = [name for name in running if name.startswith(f"{own}-")]
             if len(mine) == PLACES or (mine and self.team.stops(own)):
                 for name in mine:
                     self.team.kubelet.say(
-                        name, "Succeeded", words='{"code": 0, "done": %s}' % ("false" if self.team.stops(own) else "true")
+                        name, "Succeeded", may_be_gone=True, words='{"code": 0, "done": %s}' % ("false" if self.team.stops(own) else "true")
                     )
             self.half_placed |= len(mine) == 1 and len(running) == PLACES
 
