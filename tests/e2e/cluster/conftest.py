@@ -122,7 +122,7 @@ def long() -> dict[str, Any]:
 @pytest.fixture
 def slow() -> dict[str, Any]:
     """The long digits with little CPU time: for minutes, and with the same bits."""
-    return LONG | {"workers__template": {"resources": {"limits": {"cpu": "250m"}}}}
+    return LONG | {"workers__template": {"resources": {"limits": {"cpu": "500m"}}}}
 
 
 @pytest.fixture(scope="session")

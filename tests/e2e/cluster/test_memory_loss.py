@@ -54,7 +54,7 @@ def test_an_operator_that_is_installed_again_finds_its_jobs(own_cluster: Kube, m
     try:
         until("no operator is left", lambda: not damage.operators(own_cluster))
         told = job.status()
-        until("it trains on", lambda: max(job.committed()) >= saved + 300, 120)
+        until("it trains on", lambda: max(job.committed()) >= saved + 600, 120)
         assert job.status() == told, "and nobody tells of it"
     finally:
         release.install(own_cluster)
@@ -75,8 +75,8 @@ def test_the_api_server_is_away_and_nothing_is_restarted(own_cluster: Kube, make
     before, processes = lives(job), {pod: job.processes(pod) for pod in job.pods()}
     assert len(before) == 4
     with damage.without_api_server():
-        until("it trains on", lambda: max(job.committed()) >= saved + 300, 120)
-    until("it is told", lambda: (job.status().get("checkpoint") or 0) >= saved + 300, 60)
+        until("it trains on", lambda: max(job.committed()) >= saved + 600, 120)
+    until("it is told", lambda: (job.status().get("checkpoint") or 0) >= saved + 600, 60)
     assert lives(job) == before, "no pod was made, lost or started anew"
     assert {pod: job.processes(pod) for pod in job.pods()} == processes
     status = job.succeeds()
