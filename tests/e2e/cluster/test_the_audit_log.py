@@ -30,7 +30,7 @@ def test_the_operator_only_creates_secrets_of_other_namespaces(own_cluster: Kube
 
 
 def test_the_operator_was_refused_nothing(own_cluster: Kube, installed: Kube) -> None:
-    """But for what it was also granted: an API server that has just been started, as one test does, does not know the roles yet."""
+    """But for what it was also granted: an API server that has just been started does not know the roles yet."""
     mine = [line for line in own_cluster.audit() if line["user"].get("username", "") == OPERATOR]
     decided: dict[str, set[tuple[str, str]]] = {"forbid": set(), "allow": set()}
     for line in mine:
