@@ -1,7 +1,7 @@
 """A job trains on little CPU time and over a long way. Nobody is taken for lost, no group is formed anew, no memory grows.
 
-Both faults are measured: the kernel counts the periods in which it held a pod up, and a handshake over the way is timed. `make test`
-soaks for minutes, `make soak` for an hour (SOAK_SECONDS); what was seen is in build/soak/.
+Both faults are measured: the kernel counts the periods in which it held a pod up, and a handshake over the way is timed. `make soak`
+soaks for an hour, or for SOAK_SECONDS; what was seen is in build/soak/.
 """
 
 from __future__ import annotations
