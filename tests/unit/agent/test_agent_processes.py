@@ -161,6 +161,18 @@ async def test_the_last_words_of_a_done_job_say_so_and_every_process_is_gone(sce
     assert not Path(f"/proc/{puppet.pid}").exists()
 
 
+async def test_a_process_that_ended_is_not_started_again_when_the_job_is_over(scene: Scene) -> None:
+    """Twice dead, its next start is a second away; the agent neither starts it nor waits for it to end by itself."""
+    async with scene.agent(settings={"end_seconds": 60.0}) as running:
+        for member in (FIRST, SECOND):
+            (await scene.puppets.next()).do("exit", 1)
+            await scene.rendezvous.next(MemberReport, lambda report, member=member: is_gone(report) and report.member == member)
+        await scene.rendezvous.say(orders(done=True))
+        words = await running.words()
+    assert (words.code, words.done) == (ExitCode.DONE, True)
+    assert len(list((scene.storage / "runs" / "0" / "3").iterdir())) == 2
+
+
 async def test_the_agents_death_is_its_processes_death(scene: Scene) -> None:
     agent = await scene.process()
     puppet = await scene.puppets.next()

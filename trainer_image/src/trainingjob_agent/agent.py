@@ -167,7 +167,8 @@ class Agent:
             self._outcome.set_result(closing(code, message, self.orders, self._outbox.position, self._step))
 
     async def _end_processes(self, lives: Sequence[asyncio.Task[None]]) -> None:
-        told = [life for life, slot in zip(lives, self.slots, strict=True) if slot.report.phase is not Phase.STARTING]
+        # A slot whose process has yet to join, or that waits to start the next one, would only begin again.
+        told = [life for life, slot in zip(lives, self.slots, strict=True) if slot.report.phase not in (Phase.STARTING, Phase.GONE)]
         if told and self.orders is not None and self.orders.done and not self._killed:
             await asyncio.wait(told, timeout=self.settings.end_seconds)  # they end by themselves
         await asyncio.gather(*(slot.end(0.0 if self._killed else self.settings.end_seconds) for slot in self.slots))

@@ -74,7 +74,7 @@ class Member:
 
     def _ended(self) -> bool:
         orders = self._channel.orders
-        return orders is not None and (orders.done or orders.failed is not None)
+        return orders is not None and orders.is_over
 
     def _next(self) -> Generation | None:
         """The generation to enter now, if this process has a seat in it and has not tried it yet."""

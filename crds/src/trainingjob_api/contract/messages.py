@@ -1,9 +1,8 @@
 """What agents and the rendezvous say to each other: JSON over one WebSocket. Pure.
 
 Both sides tell their *state*, whole, whenever it changes (`MemberReport`, `Orders`): repeating a message is harmless, and a new connection
-starts with the same words as an old one went on with. Only the process groups' store and the making of a checkpoint
-are requests with an answer.
-A training process hears the same `Orders`, handed on by its agent (see `channel`).
+starts with the same words as an old one went on with. Only the process groups' store and the making of a checkpoint are requests
+with an answer. A training process hears the same `Orders`, handed on by its agent (see `channel`).
 """
 
 from __future__ import annotations
@@ -362,11 +361,15 @@ class Orders(Record):
     failed: str | None = None
     """The job has failed for good; exit. The reason, for a person."""
 
+    @property
+    def is_over(self) -> bool:
+        """The job has ended, well or not: no process begins anything."""
+        return self.done or self.failed is not None
+
     def end(self, generation: GenerationId) -> bool:
         """Whether they end the generation for its members. Orders without any generation say nothing about it."""
-        if self.done or self.failed is not None:
-            return True
-        return self.generation is not None and (self.generation.id != generation or self.stage is Stage.OVER)
+        left = self.generation is not None and (self.generation.id != generation or self.stage is Stage.OVER)
+        return self.is_over or left
 
 
 class Commit(Record):

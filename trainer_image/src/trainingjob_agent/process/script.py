@@ -139,7 +139,7 @@ class ScriptSlot:
 
     def _over(self) -> bool:
         orders = self._agency.orders
-        return self._ending or (orders is not None and (orders.done or orders.failed is not None))
+        return self._ending or (orders is not None and orders.is_over)
 
     def _proposed(self) -> Generation | None:
         orders = self._agency.orders

@@ -164,7 +164,7 @@ class TrainerSlot:
             oom_kills=end.oom_kills,
             raised=conversation.raised,
             hung=self._hung,
-            done=orders is not None and orders.done,
+            done=orders is not None and orders.is_over,
         )
         log.note(f"the process ended with {end.exit_code}" + (f" ({failure.cause}: {failure.message})" if failure else ""))
         wanted = self._ending.is_set() and (failure is None or failure.cause not in FINAL)
