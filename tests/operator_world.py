@@ -153,7 +153,7 @@ class World:
     @staticmethod
     def _at_rest(status: Status) -> bool:
         conditions = (status.condition(kind) for kind in ("Suspended", "Complete", "Failed"))
-        released = status.placement is not None and status.placement.retry_time is not None
+        released = status.is_released()
         return released or any(condition is not None and condition.status == "True" for condition in conditions)
 
     def _create(self, manifest: Manifest) -> None:

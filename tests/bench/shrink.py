@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from bench.figure import Figure, Sample, Target
 from bench.peers.launch import Peer, elastic, started
 from bench.training.job import TAIL, BenchJob, Size
-from bench.training.place import compile_packages, folder
+from bench.training.place import in_turns
 from bench.training.workload import Mark
 from local_job import Process, Run
 
@@ -31,16 +32,10 @@ FOR_EVER = 10**8
 
 def measure() -> list[Figure]:
     """Ours and the peer in turns."""
-    compile_packages()
-    ours: list[float] = []
-    peers: list[float] = []
-    with folder(1.0) as place:
-        for turn in range(TURNS):
-            ours += _ours(place / f"ours-{turn}", turn)
-            peers += _peer(place / f"peer-{turn}", turn)
+    ours, peers = in_turns(TURNS, 1.0, _ours, _peer)
     figure = Figure(
-        "shrink", "kill -9 of one of three training processes, to the end of the next step", "s", Sample.of(ours),
-        "torchrun, monitor interval 0.1 s", Sample.of(peers), (Target("ratio", at_most=0.05), Target("median", at_most=0.3)),
+        "shrink", "kill -9 of one of three training processes, to the end of the next step", "s", Sample.of(list(chain(*ours))),
+        "torchrun, monitor interval 0.1 s", Sample.of(list(chain(*peers))), (Target("ratio", at_most=0.05), Target("median", at_most=0.3)),
     )  # fmt: skip
     return [figure]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.figure import Figure, Sample, Target
 from bench.peers.launch import ddp, started
 from bench.training.job import BenchJob, Size
-from bench.training.place import compile_packages, folder
+from bench.training.place import in_turns
 from bench.training.workload import Mark, begins
 
 SIZE = Size(width=2048, layers=8, batch=16, samples=512)
@@ -24,12 +24,7 @@ LIMIT = (Target("ratio", at_most=1.0),)
 
 def measure() -> list[Figure]:
     """Ours and the peer in turns."""
-    compile_packages()
-    ours, peers = [], []
-    with folder(4.0) as place:
-        for turn in range(TURNS):
-            ours.append(_ours(place / f"ours-{turn}"))
-            peers.append(_peer(place / f"peer-{turn}"))
+    ours, peers = in_turns(TURNS, 4.0, _ours, _peer)
     stall = Figure(
         "stall", "the loop waits for a checkpoint of 384 MiB", "ms",
         Sample.of(_all(waits, ours)), PEER, Sample.of(_all(waits, peers)), LIMIT,
@@ -45,15 +40,14 @@ def _all(of, runs: list[list[Mark]]) -> list[float]:
     return [value for run in runs for value in of(run)]
 
 
-def _ours(place: Path) -> list[Mark]:
+def _ours(place: Path, _: int) -> list[Mark]:
     job = BenchJob(place, SIZE, workers=1, steps=STEPS, save_every=SAVE_EVERY)
-    ended = job.run(seconds=PATIENCE)
-    assert ended.returncode == 0, ended.stdout[-4000:]
+    job.finishes(PATIENCE)
     (found,) = job.seen().values()
     return found
 
 
-def _peer(place: Path) -> list[Mark]:
+def _peer(place: Path, _: int) -> list[Mark]:
     with started(place, ddp(SIZE, 1, STEPS, SAVE_EVERY, place / "storage")) as peer:
         peer.ends(PATIENCE)
         (found,) = peer.seen().values()

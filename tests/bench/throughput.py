@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.figure import Figure, Sample, Target
 from bench.peers.launch import ddp, started
 from bench.training.job import BenchJob, Size
-from bench.training.place import compile_packages, folder
+from bench.training.place import in_turns
 from bench.training.workload import Mark, begins
 
 SIZE = Size(width=1024, layers=4, batch=128)
@@ -20,12 +20,7 @@ PATIENCE = 240.0
 
 def measure() -> list[Figure]:
     """Ours and the peer in turns."""
-    compile_packages()
-    ours, peers = [], []
-    with folder(1.0) as place:
-        for turn in range(TURNS):
-            ours.append(_ours(place / f"ours-{turn}"))
-            peers.append(_peer(place / f"peer-{turn}"))
+    ours, peers = in_turns(TURNS, 1.0, _ours, _peer)
     figure = Figure(
         "throughput", "throughput of two workers, checkpoints every 20 steps", "samples/s", Sample.of(ours),
         "torchrun, DDP, DCP async_save", Sample.of(peers), (Target("ratio", at_least=0.98),),
@@ -33,14 +28,13 @@ def measure() -> list[Figure]:
     return [figure]
 
 
-def _ours(place: Path) -> float:
+def _ours(place: Path, _: int) -> float:
     job = BenchJob(place, SIZE, workers=2, steps=LAST + 1, save_every=SAVE_EVERY)
-    ended = job.run(seconds=PATIENCE)
-    assert ended.returncode == 0, ended.stdout[-4000:]
+    job.finishes(PATIENCE)
     return rate(job.seen())
 
 
-def _peer(place: Path) -> float:
+def _peer(place: Path, _: int) -> float:
     with started(place, ddp(SIZE, 2, LAST + 1, SAVE_EVERY, place / "storage")) as peer:
         peer.ends(PATIENCE)
         return rate(peer.seen())

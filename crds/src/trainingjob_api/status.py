@@ -331,6 +331,10 @@ class Status(StatusModel):
         """The condition of type `kind`, if it has been set."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
+    def is_released(self) -> bool:
+        """The pods are given back for a while, since too few of them ran."""
+        return self.placement is not None and self.placement.retry_time is not None
+
     def to_object(self) -> dict[str, Any]:
         """The status as the API server gets it; fields that are absent stay absent."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -6,7 +6,6 @@ from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Restore, Stop
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.finished import ended
-from trainingjob_operator.policy.gang import is_released
 from trainingjob_operator.policy.suspend import is_suspended
 from trainingjob_operator.policy.wanted import Wanted, seats
 from trainingjob_operator.state import Observed, Role
@@ -26,7 +25,7 @@ def changes_intent(seen: Observed, decision: Decision) -> bool:
     if decision.course is Course.ENDED:
         return ended(seen) is None
     if decision.course is Course.RELEASED:
-        return not is_released(seen)
+        return not seen.job.status.is_released()
     return decision.course is Course.SUSPENDED and not is_suspended(seen)
 
 

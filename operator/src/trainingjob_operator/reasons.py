@@ -71,10 +71,6 @@ def _became(old: Status, new: Status, kind: str, value: str = "True") -> bool:
     return after is not None and after.status == value and (before is None or before.status != value)
 
 
-def _is_released(status: Status) -> bool:
-    return status.placement is not None and status.placement.retry_time is not None
-
-
 def _message(status: Status, kind: str) -> str:
     condition = status.condition(kind)
     return condition.message if condition is not None else ""
@@ -109,7 +105,7 @@ def _history(old: Status, new: Status) -> list[Event]:
     elif new.attempt > old.attempt:
         point = f"checkpoint {new.restore.step}" if new.restore.kind == "Step" else "the newest checkpoint"
         events.append(normal(Reason.NEW_ATTEMPT, f"attempt {new.attempt} starts from {point}"))
-    woken = any(_became(old, new, kind, "False") for kind in ("Suspended", "Complete", "Failed")) or _is_released(old)
+    woken = any(_became(old, new, kind, "False") for kind in ("Suspended", "Complete", "Failed")) or old.is_released()
     if old.rendezvous.epoch and new.rendezvous.epoch > old.rendezvous.epoch and not woken:
         events.append(warning(Reason.RENDEZVOUS_REPLACED, f"the rendezvous was lost; another one in epoch {new.rendezvous.epoch}"))
     refused = new.condition("RolledBack")

@@ -30,7 +30,7 @@ from trainingjob_api.contract.messages import (
     StoreRequest,
 )
 from trainingjob_api.contract.runtime import RendezvousEnvironment
-from trainingjob_api.contract.strict import check_numbers, plain
+from trainingjob_api.contract.strict import parsed, place, plain
 from trainingjob_api.contract.tls import server_context
 from trainingjob_rendezvous.connection import Connection, MalformedError, authorize
 from trainingjob_rendezvous.pulse import TICK_SECONDS
@@ -47,8 +47,6 @@ MOST_WAITING = 1024
 """Requests to the store that one agent may have under way."""
 MOST_WAITING_BYTES = 16 * MAX_MESSAGE_BYTES
 """What these may hold together."""
-LONGEST_PLACE = 80
-"""Of a field's name in a message: its sender may have made it up."""
 MOST_COMPLAINTS = 256
 """Refusals that are remembered, so that each is logged once."""
 
@@ -316,19 +314,17 @@ def _intent(text: str) -> Intent:
 
 def _read(adapter: TypeAdapter[T], text: str, what: str) -> T:
     try:
-        found = adapter.validate_json(text)  # first: it refuses what is nested without end
-        check_numbers(text)
+        return parsed(adapter.validate_json, text)
     except ValidationError as error:
         raise MalformedError(f"malformed {what}: {_first(error)}") from None
     except ValueError as error:
         raise MalformedError(f"malformed {what}: {error}") from None
-    return found
 
 
 def _first(error: ValidationError) -> str:
     """Where the first error is and what kind it is; never the input itself."""
     first = error.errors(include_input=False, include_url=False)[0]
-    return plain(f"{'.'.join(str(part) for part in first['loc'])[:LONGEST_PLACE]} {first['type']}")
+    return f"{place(first['loc'])} {first['type']}"
 
 
 def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -17,6 +17,7 @@ from bench.scale.operators import Subject
 from bench.scale.world import World
 from integration.credentials import ADMIN
 from integration.rest import MERGE
+from trainingjob_operator.cluster.api import lines
 
 CALLS = 32
 """Requests under way at a time."""
@@ -62,7 +63,7 @@ class Client:
         """Note the names of what comes, until there are so many (True), or the server ends the watch."""
         async with self._session.get(self._url + path, ssl=self._context) as stream:
             assert stream.status == 200, await stream.text()
-            async for line in _lines(stream.content):
+            async for line in lines(stream.content):
                 event = json.loads(line)
                 if event["type"] == "ADDED":
                     seen.add(event["object"]["metadata"]["name"])
@@ -112,12 +113,3 @@ async def failures(user: Client, subject: Subject, pods: Iterable[tuple[str, str
 
 async def _one(call: Callable[[], Awaitable[Any]]) -> None:
     await call()
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in content.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line

@@ -53,6 +53,11 @@ class BenchJob(LocalJob):
             run.until(f"step {step} begins", lambda: self.begun() >= step, seconds)
             yield run
 
+    def finishes(self, seconds: float) -> None:
+        """It is run, and ends well within so many seconds."""
+        ended = self.run(seconds=seconds)
+        assert ended.returncode == 0, ended.stdout[-4000:]
+
     def seen(self, newest: int | None = None) -> dict[int, list[Mark]]:
         """Process id -> its marks; with `newest`, those in so many bytes at the end."""
         return marks(self.marks, newest)

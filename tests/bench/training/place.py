@@ -6,11 +6,24 @@ import compileall
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 IN_MEMORY = Path("/dev/shm")
+
+
+def in_turns(turns: int, gigabytes: float, ours: Callable[[Path, int], T], peer: Callable[[Path, int], T]) -> tuple[list[T], list[T]]:
+    """What we and the peer came to, one after the other, each in a folder that is not there yet; both are told the number of the turn."""
+    compile_packages()
+    found: tuple[list[T], list[T]] = [], []
+    with folder(gigabytes) as place:
+        for turn in range(turns):
+            found[0].append(ours(place / f"ours-{turn}", turn))
+            found[1].append(peer(place / f"peer-{turn}", turn))
+    return found
 
 
 @contextmanager

@@ -24,6 +24,15 @@ class Bucket:
     name: str
     environ: dict[str, str]
 
+    def storage(self, path: str = "jobs/digits", **more: str) -> dict[str, str]:
+        """A job's `spec.checkpoint.storage` in it."""
+        return {"uri": f"s3://{self.name}/{path}", "endpointUrl": self.endpoint, "region": "us-east-1"} | more
+
+    def open_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the test starts has the keys, as it would have them on a cluster."""
+        for name, value in self.environ.items():
+            monkeypatch.setenv(name, value)
+
 
 @dataclass(frozen=True)
 class Server:

@@ -15,11 +15,9 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def job_on(endpoint: str, bucket: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, epochs: int = 2) -> LocalJob:
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
+    bucket.open_to(monkeypatch)
     manifest = digits(workers__replicas=1, workers__minReplicas=1, training__epochs=epochs)
-    uri = f"s3://{bucket.name}/jobs/digits"
-    manifest["spec"]["checkpoint"]["storage"] = {"uri": uri, "endpointUrl": endpoint, "region": "us-east-1"}
+    manifest["spec"]["checkpoint"]["storage"] = bucket.storage(endpointUrl=endpoint)
     return LocalJob(folder, manifest)
 
 

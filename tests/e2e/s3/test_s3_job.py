@@ -26,15 +26,9 @@ def entries(server, bucket) -> list[dict]:
 
 
 def test_a_job_saves_to_s3_stops_and_resumes_from_there(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
+    bucket.open_to(monkeypatch)
     manifest = digits(training__epochs=40)
-    manifest["spec"]["checkpoint"]["storage"] = {
-        "uri": f"s3://{bucket.name}/jobs/digits",
-        "endpointUrl": bucket.endpoint,
-        "region": "us-east-1",
-        "credentialsSecretName": "s3-credentials",
-    }
+    manifest["spec"]["checkpoint"]["storage"] = bucket.storage(credentialsSecretName="s3-credentials")
     job = LocalJob(tmp_path, manifest)
     with job.running() as run:
         run.until("a checkpoint on the server", lambda: [entry for entry in entries(server, bucket) if entry["kind"] == "checkpoint"])
@@ -57,7 +51,7 @@ def test_wrong_credentials_fail_once_and_name_the_field(server, bucket, tmp_path
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket.environ["AWS_ACCESS_KEY_ID"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     manifest = digits()
-    manifest["spec"]["checkpoint"]["storage"] = {"uri": f"s3://{bucket.name}/x", "endpointUrl": bucket.endpoint, "region": "us-east-1"}
+    manifest["spec"]["checkpoint"]["storage"] = bucket.storage("x")
     ended = LocalJob(tmp_path, manifest).run()
     assert ended.returncode == 1, ended.stdout
     assert "spec.checkpoint.storage" in ended.stdout

@@ -67,15 +67,9 @@ def commands(job: LocalJob) -> Iterator[tuple[str, bytes]]:
 
 
 def test_a_job_on_s3_shows_no_secret_anywhere(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
+    bucket.open_to(monkeypatch)
     manifest = digits(training__epochs=4)
-    manifest["spec"]["checkpoint"]["storage"] = {
-        "uri": f"s3://{bucket.name}/jobs/digits",
-        "endpointUrl": bucket.endpoint,
-        "region": "us-east-1",
-        "credentialsSecretName": "s3-credentials",
-    }
+    manifest["spec"]["checkpoint"]["storage"] = bucket.storage(credentialsSecretName="s3-credentials")
     job = LocalJob(tmp_path, manifest)
     with job.running() as run:
         run.until("processes", job.trainers)

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
+T = TypeVar("T")
+
+LONGEST_PLACE = 80
+"""Characters of a field's name in a message: whoever sent it may have made it up."""
 LONGEST_NUMBER = 15
 """Characters of a whole number: it fits into 64 bits and, exactly, into a float."""
 
@@ -20,8 +26,24 @@ def plain(text: str) -> str:
     return _UNSEEN.sub(" ", text)
 
 
+def parsed(parse: Callable[[str | bytes], T], text: str | bytes) -> T:
+    """What `parse` makes of `text`, if its numbers are such as can be kept. `parse` comes first: it refuses what is nested without end.
+
+    Raises:
+        ValueError: as `parse` says, or as `check_numbers`.
+    """
+    found = parse(text)
+    check_numbers(text)
+    return found
+
+
+def place(parts: Iterable[object]) -> str:
+    """The way to a field, for a message."""
+    return plain(".".join(map(str, parts))[:LONGEST_PLACE])
+
+
 def check_numbers(text: str | bytes) -> None:
-    """Look at every number in `text`, those of unknown fields too. Only for what has been parsed with a limit to its depth.
+    """Look at every number in `text`, those of unknown fields too. Only for what has been parsed with a limit to its depth: see `parsed`.
 
     Raises:
         ValueError: one is too long, or none at all (NaN, Infinity); the message does not quote it.

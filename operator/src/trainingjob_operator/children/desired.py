@@ -18,7 +18,6 @@ from trainingjob_operator.children.secret import secret
 from trainingjob_operator.children.service import service
 from trainingjob_operator.children.worker import worker
 from trainingjob_operator.identity import Identity
-from trainingjob_operator.policy.gang import is_released
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Deletion, Manifest, Observed, Pinned, Pod, Role
 
@@ -59,7 +58,7 @@ def _is_fenced(seen: Observed, pod: Pod) -> bool:
     report, status = seen.report, seen.job.status
     if report is None or report.epoch != status.rendezvous.epoch:
         ends = (status.condition(kind) for kind in ("Suspended", "Complete", "Failed"))
-        return is_released(seen) or any(found is not None and found.status == "True" for found in ends)
+        return status.is_released() or any(found is not None and found.status == "True" for found in ends)
     if pod.role is Role.RENDEZVOUS:
         return True  # a newer epoch's reports
     members = {(member.worker, member.incarnation) for member in report.members}

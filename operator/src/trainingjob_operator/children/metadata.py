@@ -47,6 +47,17 @@ def metadata(
     return found | ({"annotations": annotations} if annotations else {})
 
 
+def pod(job: TrainingJob, name: str, template: Manifest, labels: dict[str, str], told: dict[str, str]) -> Manifest:
+    """A pod of a template that is kept: with labels of its own, and with what its first container alone is `told`."""
+    container, *others = template["spec"]["containers"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata(job, name) | template["metadata"] | {"labels": template["metadata"]["labels"] | labels},
+        "spec": template["spec"] | {"containers": [container | {"env": [*container["env"], *variables(told)]}, *others]},
+    }
+
+
 def owner(job: TrainingJob) -> Manifest:
     """The reference that makes `job` the controller of a child: the child goes when the job goes."""
     return {

@@ -10,7 +10,7 @@ from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.runtime import PREFIX, RendezvousEnvironment
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import names, secret
-from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, meshed, metadata, variables
+from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, meshed, pod, variables
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Role
@@ -48,14 +48,8 @@ def template(job: TrainingJob, identity: Identity, settings: Settings) -> Manife
 def rendezvous(job: TrainingJob, intent: Intent, template: Manifest) -> Manifest:
     """The pod of the epoch that `intent` names; `intent` is the first one it has."""
     name, epoch = names.rendezvous(job.metadata.name, job.metadata.uid, intent.epoch), str(intent.epoch)
-    container, *others = template["spec"]["containers"]
     told = {f"{PREFIX}EPOCH": epoch, f"{PREFIX}INTENT": intent.model_dump_json()}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata(job, name) | template["metadata"] | {"labels": template["metadata"]["labels"] | {names.EPOCH_LABEL: epoch}},
-        "spec": template["spec"] | {"containers": [container | {"env": [*container["env"], *variables(told)]}, *others]},
-    }
+    return pod(job, name, template, {names.EPOCH_LABEL: epoch}, told)
 
 
 def _told(job: TrainingJob, certificate: str, settings: Settings) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from trainingjob_api.contract.runtime import PREFIX, WorkerEnvironment
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import names, secret
-from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, meshed, metadata, variables
+from trainingjob_operator.children.metadata import CONTAINER_SECURITY, POD_SECURITY, from_secret, meshed, pod, variables
 from trainingjob_operator.children.service import address
 from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
@@ -45,14 +45,8 @@ def worker(job: TrainingJob, index: int, incarnation: int, template: Manifest, c
     """The pod of worker `index` in its `incarnation`, which is told `config`."""
     name = names.worker(job.metadata.name, job.metadata.uid, index, incarnation)
     own = {names.WORKER_INDEX_LABEL: str(index), names.INCARNATION_LABEL: str(incarnation)}
-    container, *others = template["spec"]["containers"]
     told = {f"{PREFIX}WORKER": str(index), f"{PREFIX}INCARNATION": str(incarnation), f"{PREFIX}CONFIG": config}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata(job, name) | template["metadata"] | {"labels": template["metadata"]["labels"] | own},
-        "spec": template["spec"] | {"containers": [container | {"env": [*container["env"], *variables(told)]}, *others]},
-    }
+    return pod(job, name, template, own, told)
 
 
 def _told(job: TrainingJob, build: str, certificate: str, settings: Settings) -> dict[str, str]:

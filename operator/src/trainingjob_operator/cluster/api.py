@@ -147,7 +147,7 @@ class Api:
             if response.status >= 300:
                 raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
             opened()
-            async for line in _lines(response.content):
+            async for line in lines(response.content):
                 yield from_json(line)
         finally:
             response.close()
@@ -164,7 +164,7 @@ class Api:
         return {"User-Agent": _AGENT} | ({"Authorization": token} if token else {})
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Lines of any length: an event may be as large as an object, which is more than the reader's buffer."""
     rest = b""
     async for chunk in content.iter_any():

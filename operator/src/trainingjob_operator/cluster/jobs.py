@@ -44,6 +44,11 @@ class KnownJob:
         return JobKey(self.job.metadata.namespace, self.job.metadata.name)
 
 
+def key_of(manifest: Manifest) -> JobKey:
+    """The job's namespace and name."""
+    return JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+
+
 def read(manifest: Manifest) -> KnownJob:
     """The job; one whose spec is not valid has `problem`, and a stand-in for the spec."""
     written = frozenset(manifest.get("status") or ())
@@ -79,7 +84,7 @@ class Jobs:
         """Take in an object, unless something newer is known: also that it has gone."""
         if manifest["metadata"]["uid"] in self._gone:
             return
-        key = JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        key = key_of(manifest)
         known = self._known.get(key)
         if known is not None and known.version >= version_of(manifest):
             return
@@ -88,7 +93,7 @@ class Jobs:
 
     def renew(self, manifest: Manifest) -> None:
         """As `put`, for the answer to a call, which may come late: of a job that has gone meanwhile it tells nothing."""
-        if JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) in self._known:
+        if key_of(manifest) in self._known:
             self.put(manifest)
 
     def drop(self, key: JobKey, uid: str | None = None) -> None:

@@ -54,6 +54,7 @@ class Elector:
         self._pod = pod
         self._identity = f"{pod}_{secrets.token_hex(4)}"
         self._seconds = seconds
+        self._turn = seconds / _RENEWALS
         self._clock = clock
         self._lease: Manifest | None = None
         self._version = ""
@@ -98,10 +99,7 @@ class Elector:
         try:
             await self._look()
             if self._free_in() <= 0:
-                began = self._clock()
-                async with asyncio.timeout(self._seconds / _RENEWALS):
-                    await self._write(self._identity)
-                self._renewed_at = began
+                await self._hold()
                 return True
             await self._follow()
         except LostLeaseError:
@@ -118,22 +116,25 @@ class Elector:
         Raises:
             LostLeaseError: it is another's.
         """
-        await asyncio.sleep(self._seconds / _RENEWALS)
+        await asyncio.sleep(self._turn)
         failed = False
         while True:
-            began = self._clock()
             try:
-                async with asyncio.timeout(self._seconds / _RENEWALS):
-                    await self._write(self._identity)
+                await self._hold()
+                return
             except Unreachable as error:
                 logger.log(
                     logging.DEBUG if failed else logging.WARNING, "the lease could not be renewed: %s", error or type(error).__name__
                 )
                 failed = True
-                await asyncio.sleep(min(RETRY_SECONDS, self._seconds / _RENEWALS / 3))
-            else:
-                self._renewed_at = began
-                return
+                await asyncio.sleep(min(RETRY_SECONDS, self._turn / 3))
+
+    async def _hold(self) -> None:
+        """Write this operator's name, in one turn; from the beginning of that it may act."""
+        began = self._clock()
+        async with asyncio.timeout(self._turn):
+            await self._write(self._identity)
+        self._renewed_at = began
 
     def _free_in(self) -> float:
         """Seconds until the lease is free, as far as is known. One that somebody has deleted may still have a holder who does not know."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from trainingjob_api.contract.runtime import Termination
-from trainingjob_api.contract.strict import check_numbers
+from trainingjob_api.contract.strict import parsed
 from trainingjob_operator.children import names
 from trainingjob_operator.cluster.resources import owner
 from trainingjob_operator.state import JobKey, Manifest, Pod, PodPhase, Role
@@ -135,8 +136,6 @@ def _termination(words: str | None) -> Termination | None:
     if not words or len(words) > MAX_WORDS:
         return None
     try:
-        found = Termination.model_validate_json(words, strict=True)
-        check_numbers(words)
+        return parsed(partial(Termination.model_validate_json, strict=True), words)
     except ValueError:
         return None
-    return found

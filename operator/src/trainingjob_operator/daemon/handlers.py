@@ -15,8 +15,7 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from trainingjob_api.resource import GROUP, PLURAL, VERSION
-from trainingjob_operator.cluster.jobs import Jobs
-from trainingjob_operator.state import JobKey
+from trainingjob_operator.cluster.jobs import Jobs, key_of
 
 _LOGIN_MINUTES = 10
 """The service account's token is renewed; kopf is told to ask for it again."""
@@ -62,8 +61,7 @@ def registry(jobs: Jobs, configuration: Configuration) -> kopf.OperatorRegistry:
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
         manifest: Any = event["object"]
         if event["type"] == "DELETED":
-            metadata = manifest["metadata"]
-            jobs.drop(JobKey(metadata["namespace"], metadata["name"]), metadata["uid"])
+            jobs.drop(key_of(manifest), manifest["metadata"]["uid"])
         else:
             jobs.put(manifest)
 

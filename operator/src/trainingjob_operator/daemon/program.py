@@ -20,11 +20,11 @@ from trainingjob_operator.cluster.backend import KubernetesCluster, StaleError
 from trainingjob_operator.cluster.children import synced
 from trainingjob_operator.cluster.lease import RETRY_SECONDS, Elector
 from trainingjob_operator.daemon import handlers
-from trainingjob_operator.daemon.config import Config
 from trainingjob_operator.daemon.metrics import Metrics
 from trainingjob_operator.daemon.resync import Resync
 from trainingjob_operator.queue import WorkQueue
 from trainingjob_operator.reconcile import reconcile
+from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import JobKey
 
 LAG_SECONDS = 0.5
@@ -36,10 +36,16 @@ class Program:
     """One operator. It knows all jobs as soon as it is ready; it acts only while it holds the lease."""
 
     def __init__(
-        self, config: Config, metrics_of: Metrics, cluster: KubernetesCluster, queue: WorkQueue[JobKey], elector: Elector, resync: Resync
+        self,
+        settings: Settings,
+        metrics_of: Metrics,
+        cluster: KubernetesCluster,
+        queue: WorkQueue[JobKey],
+        elector: Elector,
+        resync: Resync,
     ) -> None:
         """See `serve`."""
-        self._config = config
+        self._settings = settings
         self._metrics = metrics_of
         self._cluster = cluster
         self._queue = queue
@@ -60,7 +66,7 @@ class Program:
         began = time.perf_counter()
         result = "error"
         try:
-            after = await reconcile(self._cluster, key, self._config.settings, datetime.now(UTC))
+            after = await reconcile(self._cluster, key, self._settings, datetime.now(UTC))
             result = "done"
         except StaleError:
             after, result = 0.0, "stale"
@@ -119,7 +125,7 @@ class Program:
         self._acts = True
         for job in self._cluster.jobs.all():
             self.wake(job.key)
-        await self._resync.keep(self._config.settings.resync_seconds)
+        await self._resync.keep(self._settings.resync_seconds)
 
     async def _watch_jobs(self, kube: Any, stop: asyncio.Event) -> None:
         await self._filled.wait()  # until then there may be no such kind of object, and kopf would never look again
@@ -127,8 +133,8 @@ class Program:
         watching = kopf.operator(
             registry=handlers.registry(self._cluster.jobs, kube),
             settings=handlers.settings(),
-            clusterwide=not self._config.settings.namespaces,
-            namespaces=self._config.settings.namespaces,
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
             standalone=True,
             ready_flag=started,
         )

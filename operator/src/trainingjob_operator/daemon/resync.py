@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 from urllib.parse import urlencode
 
 from trainingjob_operator.cluster.api import METADATA_LIST_ONLY, Api, Unreachable
 from trainingjob_operator.cluster.backend import KubernetesCluster
 from trainingjob_operator.cluster.informer import PAGE, version_of
+from trainingjob_operator.cluster.jobs import key_of
+from trainingjob_operator.cluster.lease import RETRY_SECONDS
 from trainingjob_operator.cluster.resources import TRAINING_JOBS
 from trainingjob_operator.state import JobKey, Manifest
 
@@ -18,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
 """A watch that has not told of a change after so long is deaf."""
-RETRY_SECONDS = 1.0
 
 
 class Resync:
@@ -36,14 +37,7 @@ class Resync:
         """Know all jobs as they are now, however long that takes."""
         while True:
             try:
-                known = self._cluster.jobs.all()
-                found, versions = set(), set()
-                async for page in self._pages():
-                    versions.add(version_of(page))
-                    for manifest in page.get("items") or ():
-                        found.add(_key(manifest))
-                        self._cluster.jobs.put(manifest)
-                self._drop({job.key for job in known} - found, min(versions))
+                await self._list(self._cluster.jobs.put)
                 return
             except Unreachable as error:
                 logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
@@ -64,13 +58,12 @@ class Resync:
         Raises:
             As Api.call.
         """
-        known = self._cluster.jobs.all()
         found: dict[JobKey, int] = {}
-        versions = set()
-        async for page in self._pages(METADATA_LIST_ONLY):
-            versions.add(version_of(page))
-            found |= {_key(manifest): version_of(manifest) for manifest in page.get("items") or ()}
-        self._drop({job.key for job in known} - found.keys(), min(versions))
+
+        def note(manifest: Manifest) -> None:
+            found[key_of(manifest)] = version_of(manifest)
+
+        await self._list(note, METADATA_LIST_ONLY)
         if self._behind(found):
             await asyncio.sleep(GRACE_SECONDS)
         behind = self._behind(found)
@@ -87,13 +80,20 @@ class Resync:
         jobs = self._cluster.jobs
         return [key for key, version in found.items() if (known := jobs.get(key)) is None or known.version < version]
 
-    def _drop(self, keys: set[JobKey], version: int) -> None:
-        for key in keys:
+    async def _list(self, take: Callable[[Manifest], None], accept: str = "application/json") -> None:
+        """Every job that there is goes to `take`; those that are not there any more are dropped."""
+        missing, versions = {job.key for job in self._cluster.jobs.all()}, set()
+        async for page in self._pages(accept):
+            versions.add(version_of(page))
+            for manifest in page.get("items") or ():
+                missing.discard(key_of(manifest))
+                take(manifest)
+        for key in missing:
             known = self._cluster.jobs.get(key)
-            if known is not None and known.version <= version:
+            if known is not None and known.version <= min(versions):
                 self._cluster.jobs.drop(key, known.job.metadata.uid)
 
-    async def _pages(self, accept: str = "application/json") -> AsyncIterator[Manifest]:
+    async def _pages(self, accept: str) -> AsyncIterator[Manifest]:
         for place in self._places:
             query: dict[str, Any] = {"limit": PAGE}
             while True:
@@ -102,7 +102,3 @@ class Resync:
                 query["continue"] = page["metadata"].get("continue")
                 if not query["continue"]:
                     break
-
-
-def _key(manifest: Manifest) -> JobKey:
-    return JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretBytes
@@ -60,7 +59,7 @@ async def _work(config: Config, kube: Any, own: Api, metrics: Metrics, web: Web,
     api = Api(kube, metrics.answered, elector.left)
     queue: WorkQueue[JobKey] = WorkQueue(lambda job: program.pass_over(job), expected=Unreachable, asks=asked_pause)
     cluster = KubernetesCluster(api, settings, lambda job: program.wake(job), lambda: elector.left() > 0)
-    program = Program(replace(config, settings=settings), metrics, cluster, queue, elector, Resync(api, cluster, settings.namespaces))
+    program = Program(settings, metrics, cluster, queue, elector, Resync(api, cluster, settings.namespaces))
     web.unready, web.leads = program.unready, program.acts
     try:
         await program.run(kube, stop)

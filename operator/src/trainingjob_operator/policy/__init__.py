@@ -100,7 +100,7 @@ def _at_rest(seen: Observed, wanted: Wanted, unchanged: Decision) -> Decision | 
 
 def _released(seen: Observed, ledger: Ledger, now: datetime, unchanged: Decision) -> Decision | None:
     """The decision about a job that has given its pods back for a while; None about any other."""
-    if not gang.is_released(seen):
+    if not seen.job.status.is_released():
         return None
     outcome = deadline.exceeded(seen, ledger)
     if outcome is not None:

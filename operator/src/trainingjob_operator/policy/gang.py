@@ -76,11 +76,6 @@ def gives_back(wanted: Wanted) -> bool:
     return wanted.stop is not None and wanted.stop.reason == Reason.PODS_RELEASED
 
 
-def is_released(seen: Observed) -> bool:
-    """The status says that the pods are given back for a while."""
-    return seen.job.status.placement is not None and seen.job.status.placement.retry_time is not None
-
-
 def pause_left(seen: Observed, now: datetime) -> float:
     """Seconds until the pods are asked for again; none are left once the manifest has been changed."""
     record = seen.job.status.placement

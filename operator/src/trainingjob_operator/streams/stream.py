@@ -11,12 +11,13 @@ import logging
 import random
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 import aiohttp
 from pydantic import ValidationError
 
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, REPORT, Intent, Report
-from trainingjob_api.contract.strict import check_numbers, plain
+from trainingjob_api.contract.strict import parsed, place
 from trainingjob_api.contract.tls import client_context
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,6 @@ LONGEST_RETRY_SECONDS = 10.0
 HEARTBEAT_SECONDS = 10.0
 """A stream on which no pong comes back for half of this is taken for broken."""
 CONNECT_SECONDS = 5.0
-LONGEST_PLACE = 80
-"""Of a field's name in a message: the rendezvous may have made it up."""
 
 
 def parse_report(text: str | bytes) -> Report:
@@ -39,15 +38,13 @@ def parse_report(text: str | bytes) -> Report:
     if len(text) > MAX_REPORT_BYTES:
         raise ValueError(f"a report of {len(text)} bytes is over the limit of {MAX_REPORT_BYTES}")
     try:
-        report = REPORT.validate_json(text, strict=True)  # first: it refuses what is nested without end
-        check_numbers(text)
+        return parsed(partial(REPORT.validate_json, strict=True), text)
     except ValidationError as error:
         # Not the whole error: it quotes the input, which belongs in no log.
-        places = [".".join(map(str, item["loc"]))[:LONGEST_PLACE] for item in error.errors(include_input=False)[:3]]
-        raise ValueError(f"malformed report: {plain(', '.join(filter(None, places))) or 'no JSON'}") from None
+        places = [place(item["loc"]) for item in error.errors(include_input=False)[:3]]
+        raise ValueError(f"malformed report: {', '.join(filter(None, places)) or 'no JSON'}") from None
     except ValueError as error:
         raise ValueError(f"malformed report: {error}") from None
-    return report
 
 
 class Stream:
