@@ -119,6 +119,12 @@ def long() -> dict[str, Any]:
     return dict(LONG)
 
 
+@pytest.fixture
+def slow() -> dict[str, Any]:
+    """The long digits with little CPU time: for a minute even where nothing else runs, and with the same bits."""
+    return LONG | {"workers__template": {"resources": {"limits": {"cpu": "300m"}}}}
+
+
 @pytest.fixture(scope="session")
 def undisturbed(session_make: Make) -> str:
     """The weights of the long digits, trained without a fault. The job's bits do not depend on how many workers are alive."""

@@ -1,15 +1,22 @@
-"""The operators of a cluster of this machine: their processes, and how many there are."""
+"""What tests break in a cluster of this machine: the operators, and the API server. Each proves that it was there to be broken."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cluster import control_plane, processes
+from cluster.commands import in_network
+from cluster.layout import CONTROL
 from e2e.cluster.kube import Kube
 from e2e.cluster.release import DEPLOYMENT, NAMESPACE
 from local_job import Process, until
 
 SELECTOR = "app.kubernetes.io/name=trainingjob-operator"
+API_SERVER = "kube-apiserver"
 
 
 def operators(kube: Kube) -> set[Process]:
@@ -39,3 +46,20 @@ def scale(kube: Kube, replicas: int) -> int:
     else:
         until("no operator is left", lambda: not kube.items("pods", "-n", NAMESPACE, "-l", SELECTOR))
     return before
+
+
+@contextmanager
+def without_api_server() -> Iterator[None]:
+    """kill -9 of the API server; it is started again when the body has ended."""
+    server = processes.lookup(API_SERVER)
+    words = Path(f"/proc/{server.pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    assert words[0].endswith(API_SERVER), "nsenter has become the program"
+    assert control_plane.answers()
+    os.kill(server.pid, signal.SIGKILL)
+    try:
+        until("it is gone", lambda: not server.alive and not control_plane.answers())
+        yield
+        assert not control_plane.answers()
+    finally:
+        began = processes.start(API_SERVER, in_network(CONTROL, words))
+        control_plane.wait_ready([began])

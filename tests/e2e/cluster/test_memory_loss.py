@@ -1,4 +1,4 @@
-"""The control plane forgets: a status is lost, the operator is uninstalled. Training knows better."""
+"""The control plane forgets: a status is lost, the operator is uninstalled, the API server is away. Training knows better."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_the_status_is_lost_again_and_again(installed: Kube, make: Make, long: d
 
 
 @pytest.mark.timeout(400)
-def test_an_operator_that_is_installed_again_finds_its_jobs(own_cluster: Kube, make: Make, long: dict[str, Any], undisturbed: str) -> None:
-    job = make("loses-release", **long)
+def test_an_operator_that_is_installed_again_finds_its_jobs(own_cluster: Kube, make: Make, slow: dict[str, Any], undisturbed: str) -> None:
+    job = make("loses-release", **slow)
     job.apply()
     saved = job.commits(200)
     pods, processes = job.uids(), {pod: job.processes(pod) for pod in job.pods()}
@@ -54,13 +54,30 @@ def test_an_operator_that_is_installed_again_finds_its_jobs(own_cluster: Kube, m
     try:
         until("no operator is left", lambda: not damage.operators(own_cluster))
         told = job.status()
-        until("it trains on", lambda: max(job.committed()) >= saved + 600, 120)
+        until("it trains on", lambda: max(job.committed()) >= saved + 300, 120)
         assert job.status() == told, "and nobody tells of it"
     finally:
         release.install(own_cluster)
     until("it is told", lambda: job.status()["checkpoint"] > told["checkpoint"] and job.status()["phase"] in ("Running", "Succeeded"))
     assert job.uids() == pods
     assert {pod: job.processes(pod) for pod in pods} == processes
+    status = job.succeeds()
+    assert (status["attempt"], status["workers"], status["rendezvous"]["epoch"]) == (1, [0, 0, 0], 1)
+    assert job.weights() == undisturbed
+
+
+@pytest.mark.timeout(400)
+def test_the_api_server_is_away_and_nothing_is_restarted(own_cluster: Kube, make: Make, slow: dict[str, Any], undisturbed: str) -> None:
+    job = make("loses-api-server", **slow)
+    job.apply()
+    saved = job.commits(200)
+    before, processes = lives(job), {pod: job.processes(pod) for pod in job.pods()}
+    assert len(before) == 4
+    with damage.without_api_server():
+        until("it trains on", lambda: max(job.committed()) >= saved + 300, 120)
+    until("it is told", lambda: (job.status().get("checkpoint") or 0) >= saved + 300, 60)
+    assert lives(job) == before, "no pod was made, lost or started anew"
+    assert {pod: job.processes(pod) for pod in job.pods()} == processes
     status = job.succeeds()
     assert (status["attempt"], status["workers"], status["rendezvous"]["epoch"]) == (1, [0, 0, 0], 1)
     assert job.weights() == undisturbed
@@ -73,3 +90,12 @@ def trains_in(job: ClusterJob, attempt: int) -> None:
         lambda: (found := job.status()).get("attempt") == attempt == found.get("openedAttempt") and found["phase"] == "Running",
         120,
     )
+
+
+def lives(job: ClusterJob) -> dict[str, list[tuple[str, int]]]:
+    """Every pod of the job, by its uid: when its containers were started, and how often."""
+    found = {}
+    for pod in (job.pods() | job.pods("rendezvous")).values():
+        states = pod["status"]["containerStatuses"]
+        found[pod["metadata"]["uid"]] = [(state["state"]["running"]["startedAt"], state["restartCount"]) for state in states]
+    return found
