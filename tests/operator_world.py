@@ -169,7 +169,7 @@ class World:
         index = int(labels.get(names.WORKER_INDEX_LABEL, 0))
         living = [pod for pod in self.pods.values() if (pod.role, pod.index, pod.incarnation) == (role, index, number) and not pod.over()]
         assert not living, f"{name}: two living pods of one worker and incarnation"
-        self.pods[name] = Pod(name=name, role=role, phase=PodPhase.PENDING, index=index, incarnation=number)
+        self.pods[name] = Pod(name=name, role=role, phase=PodPhase.PENDING, index=index, incarnation=number, created=self.now)
 
     def _delete(self, deletion: Any) -> None:
         if deletion.kind == "Pod" and deletion.name in self.pods:

@@ -14,7 +14,6 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children.desired import Desired, missing, strangers
 from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.children.retention import released
-from trainingjob_operator.children.service import address
 from trainingjob_operator.identity import choose, derive
 from trainingjob_operator.intent import changes_intent, intent
 from trainingjob_operator.policy import Course, Decision, decide
@@ -49,8 +48,7 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
 def preview(job: TrainingJob, settings: Settings, now: datetime) -> tuple[Manifest, ...]:
     """The objects that would be made for `job`, were it new."""
     begun = plan(Observed(job=job), settings, now).status
-    there = Observed(job=job.model_copy(update={"status": begun}), rendezvous_address=address(job, settings.rendezvous_port))
-    return plan(there, settings, now).create
+    return plan(Observed(job=job.model_copy(update={"status": begun})), settings, now).create
 
 
 def _missing(seen: Observed, decision: Decision, first: Intent | None, settings: Settings) -> tuple[Manifest, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -65,6 +66,8 @@ class Pod:
     """The worker's index; 0 for the rendezvous."""
     incarnation: int = 0
     """Of a worker; for the rendezvous: its epoch."""
+    created: datetime | None = None
+    """None: not known."""
     deleting: bool = False
     termination: Termination | None = None
     """The agent's last words."""

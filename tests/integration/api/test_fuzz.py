@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from integration.api.shapes import manifests
 from integration.jobs import Jobs
 from integration.rest import Rest
-from trainingjob_operator.children.service import address
 from trainingjob_operator.cluster.jobs import KnownJob, read
 from trainingjob_operator.cluster.resources import CHILDREN
 from trainingjob_operator.plan import plan
@@ -44,10 +43,9 @@ class Fuzz:
             self.rest("DELETE", f"{self.jobs.path}/{body['metadata']['name']}")
 
     def _operate(self, manifest: Manifest) -> None:
-        for number in range(PASSES):
+        for _ in range(PASSES):
             known = read(manifest)
-            where = address(known.job, SETTINGS) if number > 1 else None
-            decided = plan(Observed(job=known.job, problem=known.problem, rendezvous_address=where), SETTINGS, datetime.now(UTC))
+            decided = plan(Observed(job=known.job, problem=known.problem), SETTINGS, datetime.now(UTC))
             self._check(known, decided)
             if known.job.status != decided.status:
                 written = self.jobs.patch_status(manifest["metadata"]["name"], {"status": decided.status.to_object()})

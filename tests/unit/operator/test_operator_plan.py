@@ -56,12 +56,10 @@ def test_the_first_pass_writes_only_the_status() -> None:
     assert [event.reason for event in first.events] == ["Created"]
 
 
-def test_the_second_pass_makes_everything_but_the_workers_who_must_know_the_address() -> None:
+def test_the_second_pass_makes_everything_the_workers_after_the_service_that_they_look_for() -> None:
     there = Observed(job=START.job.model_copy(update={"status": plan(START, SETTINGS, NOW).status}))
     second = plan(there, SETTINGS, NOW)
-    assert kinds(second.create) == ["ControllerRevision", "Secret", "NetworkPolicy", "Service", "Pod"]
-    known = Observed(job=there.job, rendezvous_address=ADDRESS)
-    assert kinds(plan(known, SETTINGS, NOW).create) == ["ControllerRevision", "Secret", "NetworkPolicy", "Service", "Pod", *["Pod"] * 3]
+    assert kinds(second.create) == ["ControllerRevision", "Secret", "NetworkPolicy", "Service", "Pod", *["Pod"] * 3]
 
 
 def test_a_preview_is_what_a_new_jobs_passes_make() -> None:

@@ -57,6 +57,19 @@ def test_from_the_first_pod_on_it_is_noted_that_too_few_run() -> None:
     assert (later.course, later.wanted.placement) == (Course.RUNNING, PlacementRecord(short_since=NOW))
 
 
+def test_pods_that_have_just_been_made_are_not_noted_yet() -> None:
+    pods = (make_pod(0), *(make_pod(index, phase=PodPhase.PENDING, created=NOW) for index in (1, 2)), make_rendezvous())
+    seen = make_seen(make_job(make_status()), pods=pods, report=WAITING)
+    assert decided(seen, NOW + timedelta(seconds=4)).wanted.placement is None
+    later = NOW + timedelta(seconds=5)
+    assert decided(seen, later).wanted.placement == PlacementRecord(short_since=later)
+    one_is_missing = make_seen(make_job(make_status(unseen=(1, 2))), pods=(make_pod(0), make_rendezvous()), report=WAITING)
+    assert decided(one_is_missing).wanted.placement == PlacementRecord(short_since=NOW)
+    minute = PlacementRecord(short_since=NOW - timedelta(seconds=60))
+    noted = make_seen(make_job(make_status(placement=minute)), pods=pods, report=WAITING)
+    assert decided(noted).wanted.placement == minute, "what was noted stays"
+
+
 def test_a_job_without_pods_holds_nothing_and_may_wait_for_ever() -> None:
     none = make_seen(make_job(make_status(placement=SHORT, unseen=(0, 1, 2))), pods=(make_rendezvous(),), report=WAITING)
     assert (decided(none).course, decided(none).wanted.placement) == (Course.RUNNING, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rendezvous_builders import make_generation, make_history, make_intent, make_log, make_member, make_state, within
@@ -371,6 +373,16 @@ class TestRestart:
             reason="waiting for agents that know of a running generation", wake_at=3.0
         )
         assert quorum(3.0, THREE, make_intent(), history).action is Action.OVER
+
+    def test_where_every_pod_is_there_and_new_there_is_nobody_to_wait_for(self) -> None:
+        new = {member.agent: Orders(epoch=1, generation=None, stage=Stage.OVER) for member in THREE} | {THREE[0].agent: None}
+        history = make_history(settled=False, grace_until=3.0, claims=new)
+        assert quorum(0.1, THREE, make_intent(), history) == Decision(Action.OVER, "nobody knows of a generation")
+        older = GenerationId(1, 1, 4)
+        for known in ({"heard": older}, {"held": 1}, {"log": make_log(7)}):
+            assert quorum(0.1, THREE, make_intent(), replace(history, **known)).action is Action.NOTHING
+        some = replace(history, claims={THREE[0].agent: None, THREE[1].agent: None})
+        assert quorum(0.1, THREE, make_intent(), some).action is Action.NOTHING
 
     @pytest.mark.parametrize("stages", [[Stage.RUNNING] * 3, [Stage.PROPOSED, Stage.RUNNING, Stage.PROPOSED]], ids=["all", "one"])
     def test_a_running_generation_is_adopted_when_all_name_it(self, stages: list[Stage]) -> None:

@@ -35,7 +35,10 @@ class Desired:
 
 
 def missing(seen: Observed, desired: Desired, settings: Settings, *, workers: bool) -> tuple[Manifest, ...]:
-    """What is not there yet, in the order of making; `workers`: their pods too."""
+    """What is not there yet, in the order of making; `workers`: their pods too.
+
+    They come after the Service, in the same pass: without it they would look for an address that nobody has.
+    """
     settings = settings.model_copy(update={"rendezvous_port": desired.pinned.port})
     made = (*_objects(seen, desired), *_rendezvous(seen, desired, settings))
     return (*made, *_workers(seen, desired)) if workers else made
@@ -90,8 +93,8 @@ def _rendezvous(seen: Observed, desired: Desired, settings: Settings) -> Iterato
 def _workers(seen: Observed, desired: Desired) -> Iterator[Manifest]:
     there = {(pod.index, pod.incarnation) for pod in seen.pods if pod.role is Role.WORKER}
     absent = sorted(set(desired.workers.items()) - there)
-    if seen.rendezvous_address is None or not absent:
-        return  # without the Service they would look for an address that nobody has
+    if not absent:
+        return
     content = desired.pinned.content()
     config = told(seen.job, content["config"])
     for index, incarnation in absent:

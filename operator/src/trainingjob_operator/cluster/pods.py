@@ -67,6 +67,7 @@ def read(manifest: Manifest) -> KnownPod | None:
         phase=_phase(status),
         index=index,
         incarnation=incarnation,
+        created=_time(metadata.get("creationTimestamp")),
         deleting=deleted is not None,
         termination=_termination(ended.get("message")),
         exit_code=ended.get("exitCode"),
@@ -79,9 +80,13 @@ def read(manifest: Manifest) -> KnownPod | None:
         uid=metadata.get("uid", ""),
         pod=pod,
         node=spec.get("nodeName", ""),
-        gone_by=None if deleted is None else datetime.fromisoformat(deleted),
+        gone_by=_time(deleted),
         has_volume=any("persistentVolumeClaim" in volume or "ephemeral" in volume for volume in spec.get("volumes") or ()),
     )
+
+
+def _time(word: str | None) -> datetime | None:
+    return None if word is None else datetime.fromisoformat(word)
 
 
 def _phase(status: Manifest) -> PodPhase:

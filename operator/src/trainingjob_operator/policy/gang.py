@@ -16,6 +16,8 @@ from trainingjob_operator.policy.wanted import Wanted, pods_of, seats
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed, PodPhase
 
+SETTLING_SECONDS = 5.0
+"""A pod that is younger is no reason for concern yet: most run by then, and nothing need be written of it."""
 FIRST_PAUSE = 0.1
 """Of startupTimeoutSeconds; each further one is twice as long, up to all of it."""
 
@@ -43,9 +45,19 @@ def watched(seen: Observed, wanted: Wanted, now: datetime) -> Wanted:
     if enough_run(seen, wanted):
         return replace(wanted, placement=None)
     before = wanted.placement or PlacementRecord()
+    if before.short_since is None and _settles(seen, wanted, now):
+        return wanted
     since = (before.short_since or now) if pods_of(seen, wanted) else None
     record = PlacementRecord(short_since=since, releases=before.releases)
     return replace(wanted, placement=record if since or before.releases else None)
+
+
+def _settles(seen: Observed, wanted: Wanted, now: datetime) -> bool:
+    """All pods are there, and those that do not run yet have just been made."""
+    pods = pods_of(seen, wanted)
+    waits = [pod for pod in pods.values() if pod.phase is not PodPhase.RUNNING or pod.deleting]
+    young = all(pod.created is not None and 0 <= (now - pod.created).total_seconds() < SETTLING_SECONDS for pod in waits)
+    return young and len(pods) >= minimum(seen)
 
 
 def remaining(seen: Observed, wanted: Wanted, now: datetime) -> float | None:

@@ -12,7 +12,7 @@ from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, Phase, Stage
 from trainingjob_rendezvous.quorum.adoption import adoptable, newest_claimed
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
-from trainingjob_rendezvous.quorum.members import Member, by_id
+from trainingjob_rendezvous.quorum.members import AgentId, Member, by_id
 from trainingjob_rendezvous.quorum.proposal import propose
 from trainingjob_rendezvous.quorum.seats import Seating, seat, wanted
 
@@ -40,7 +40,7 @@ def quorum(now: float, members: Sequence[Member], intent: Intent, history: Histo
     if history.log is not None and history.log.done and history.log.attempt >= max(intent.attempt, history.attempt):
         return Decision(done=True, reason="the job is done")
     if not history.settled:
-        return _settle(now, members, history)
+        return _settle(now, members, intent, history)
     generation = history.generation
     if generation is None or history.stage is Stage.OVER:
         return propose(now, members, intent, history)
@@ -51,14 +51,24 @@ def quorum(now: float, members: Sequence[Member], intent: Intent, history: Histo
     return follow(generation, now, members, intent, history)
 
 
-def _settle(now: float, members: Sequence[Member], history: History) -> Decision:
+def _settle(now: float, members: Sequence[Member], intent: Intent, history: History) -> Decision:
     """After a restart: take over what runs, or wait out the grace and end it."""
     generation = adoptable(history.claims, members)
     if generation is not None:
         return Decision(Action.ADOPT, "all its members go on with it", generation)
+    if _all_are_new(intent, history):
+        return Decision(Action.OVER, "nobody knows of a generation")
     if now < history.grace_until:
         return Decision(reason="waiting for agents that know of a running generation", wake_at=history.grace_until)
     return Decision(Action.OVER, "not all members of the last generation came back", newest_claimed(history.claims))
+
+
+def _all_are_new(intent: Intent, history: History) -> bool:
+    """Every pod that may train is here, and knows of no generation: it is no restart, and there is nobody to wait for."""
+    known = newest_claimed(history.claims) is not None or history.heard is not None
+    if known or history.held > 0 or (history.log is not None and history.log.attempt > 0) or not intent.workers:
+        return False
+    return all(AgentId(seat.worker, seat.incarnation) in history.claims for seat in intent.workers)
 
 
 def _broken(generation: Generation, members: Sequence[Member], history: History) -> str | None:

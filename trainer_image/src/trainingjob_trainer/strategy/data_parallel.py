@@ -1,6 +1,7 @@
 """Every rank holds the whole model and computes its lanes of each batch; gradients are summed. Effects: the training state.
 
-The gradient of a step is the sum over all samples divided by the global weight, whoever computed which share.
+The gradient of a step is the sum over all samples divided by the global weight, whoever computed which share. The losses are divided by
+the number of samples before their backward pass: where that is the weight, as for most tasks, no gradient need be touched again.
 """
 
 from __future__ import annotations
@@ -93,24 +94,33 @@ class DataParallel:
         """One optimizer step over one global batch."""
         ids = self._order.batch(self._state.step)
         self._buffers.keep()
-        works = self._compute(ids, flags)
-        if not self._transport.settle(works):
-            self._buffers.put_back()
-            raise Interrupted
+        finite = self._reduced(self._compute(ids, flags))
         decision = decode(self._reductions[-1].total(WIDTH).tolist())
-        for reduction in self._reductions:
-            reduction.take()
+        self._reductions[-1].take()
         loss_sum, weight = self._tail[_LOSS:_BUFFERS].tolist()
-        updated = math.isfinite(loss_sum) and self._gradients_finite()
+        updated = math.isfinite(loss_sum) and finite
         with self._state.changing():
             if updated:
-                self._update(weight)
+                self._update(len(ids), weight)
             else:
                 self._buffers.put_back()
                 self._state.clean = False
             self._state.step += 1
             self._state.extend_digest("step", loss_sum, weight)
         return Outcome(decision, loss_sum / weight if weight else math.nan, len(ids), updated)
+
+    def _reduced(self, works: Sequence[Pending]) -> bool:
+        """Take each gradient's sum in as it comes, and look at it while it is in the cache; are all of them finite?"""
+        finite = True
+        for number, work in enumerate(works):
+            if not self._transport.settle([work]):
+                self._transport.settle(works[number + 1 :])
+                self._buffers.put_back()
+                raise Interrupted
+            if number < len(self._gradients.buckets):
+                self._reductions[number].take()
+                finite = finite and math.isfinite(self._gradients.buckets[number].flat.sum())
+        return finite
 
     def _compute(self, ids: Tensor, flags: Flags) -> list[Pending]:
         """This rank's lanes, and the reductions begun: gradients in bucket order, the tail last."""
@@ -151,7 +161,7 @@ class DataParallel:
             loss, weight = self._task.loss(self._state.model, self._fetch(self._dataset, piece))
             if launch is not None and number == len(pieces) - 1:
                 self._gradients.arm(launch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss / len(ids)).backward()  # type: ignore[no-untyped-call]
             self._loss += float(loss.detach())
             self._weight += float(weight)
 
@@ -162,12 +172,10 @@ class DataParallel:
         else:
             self._tail[_BUFFERS:].zero_()
 
-    def _gradients_finite(self) -> bool:
-        return all(bool(torch.isfinite(flat.sum())) for flat in self._gradients.flats())
-
-    def _update(self, weight: float) -> None:
-        for flat in self._gradients.flats():
-            flat.div_(weight or 1.0)
+    def _update(self, samples: int, weight: float) -> None:
+        if weight not in (0.0, samples):
+            for flat in self._gradients.flats():
+                flat.mul_(samples / weight)
         regularisation = self._spec.regularisation
         add_l1_(self._penalised, regularisation.l1)
         if regularisation.gradient_clip_norm is not None:
