@@ -91,6 +91,15 @@ class ClusterJob:
         """The workers' pods by name, told from later ones of the same name."""
         return {name: pod["metadata"]["uid"] for name, pod in self.pods().items()}
 
+    def lives(self) -> dict[str, Any]:
+        """Every pod of the job, and what changes when one is touched: uid, start, the containers' numbers."""
+        found = {}
+        for name, pod in (self.pods() | self.pods("rendezvous")).items():
+            status = pod["status"]
+            containers = [state["containerID"] for state in status["containerStatuses"]]
+            found[name] = (pod["metadata"]["uid"], status["startTime"], containers)
+        return found
+
     def processes(self, pod: str) -> list[tuple[int, int]]:
         """(pid, start time) of agent and training processes in a pod."""
         shown = self.kubectl("exec", pod, "--", "python", "-c", PROCESSES)

@@ -71,12 +71,12 @@ def test_the_api_server_is_away_and_nothing_is_restarted(own_cluster: Kube, make
     job = make("loses-api-server", **slow)
     job.apply()
     saved = job.commits(200)
-    before, processes = lives(job), {pod: job.processes(pod) for pod in job.pods()}
+    before, processes = job.lives(), {pod: job.processes(pod) for pod in job.pods()}
     assert len(before) == 4
     with damage.without_api_server():
         until("it trains on", lambda: max(job.committed()) >= saved + 300, 120)
     until("it is told", lambda: (job.status().get("checkpoint") or 0) >= saved + 300, 60)
-    assert lives(job) == before, "no pod was made, lost or started anew"
+    assert job.lives() == before, "no pod was made, lost or started anew"
     assert {pod: job.processes(pod) for pod in job.pods()} == processes
     status = job.succeeds()
     assert (status["attempt"], status["workers"], status["rendezvous"]["epoch"]) == (1, [0, 0, 0], 1)
@@ -90,12 +90,3 @@ def trains_in(job: ClusterJob, attempt: int) -> None:
         lambda: (found := job.status()).get("attempt") == attempt == found.get("openedAttempt") and found["phase"] == "Running",
         120,
     )
-
-
-def lives(job: ClusterJob) -> dict[str, list[tuple[str, int]]]:
-    """Every pod of the job, by its uid: when its containers were started, and how often."""
-    found = {}
-    for pod in (job.pods() | job.pods("rendezvous")).values():
-        states = pod["status"]["containerStatuses"]
-        found[pod["metadata"]["uid"]] = [(state["state"]["running"]["startedAt"], state["restartCount"]) for state in states]
-    return found

@@ -76,14 +76,6 @@ def release(installed: Kube) -> Iterator[Release]:
         found.roll_back(before)
 
 
-def lives(job: ClusterJob) -> dict[str, Any]:
-    """The job's pods, and what changes when one is touched: uid, start, container."""
-    return {
-        name: (pod["metadata"]["uid"], pod["status"]["startTime"], pod["status"]["containerStatuses"][0]["containerID"])
-        for name, pod in (job.pods() | job.pods("rendezvous")).items()
-    }
-
-
 def alike(pod: dict[str, Any]) -> dict[str, Any]:
     """What it has in common with all of its role, wherever it runs."""
     found = common(pod)
@@ -117,7 +109,7 @@ def test_an_upgrade_and_a_rollback_leave_a_job_alone(release: Release, make: Mak
     job = make("upgraded", **long | {"training__epochs": 100_000})
     job.apply()
     until("all train", lambda: job.status().get("phase") == "Running" and whole(job), 120)
-    original, operators, before = release.revision(), release.operators(), lives(job)
+    original, operators, before = release.revision(), release.operators(), job.lives()
     worker, rendezvous = job.pods()[job.worker(1)], next(iter(job.pods("rendezvous").values()))
     pinned = {name: job.status()[name] for name in ("image", "build", "revision")}
 
@@ -125,14 +117,14 @@ def test_an_upgrade_and_a_rollback_leave_a_job_alone(release: Release, make: Mak
     assert (release.configuration()["terminationGraceSeconds"], release.configuration()["defaultImage"][-8:]) == (7, ":nowhere")
     assert not release.operators() & operators, "another operator runs"
     until("it reports to the new one", lambda: whole(job))
-    assert lives(job) == before
+    assert job.lives() == before
     assert alike(replaced(job, "worker", job.worker(1))) == alike(worker)
     until("all train again", lambda: whole(job))
 
-    untouched = lives(job)
+    untouched = job.lives()
     release.roll_back(original)
     until("it reports to the old one", lambda: whole(job))
-    assert lives(job) == untouched
+    assert job.lives() == untouched
     assert alike(replaced(job, "rendezvous", next(iter(job.pods("rendezvous"))))) == alike(rendezvous)
 
     told = job.status()["step"]

@@ -26,7 +26,7 @@ from e2e.soak.long_way import long_way, round_trip_ms
 from e2e.soak.memory import Course
 from local_job import ROOT, until
 
-SECONDS = float(os.environ.get("SOAK_SECONDS") or 120)
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 180)
 SAMPLE_SECONDS = 2.0
 SHARES = {"operator": 0.02, "rendezvous": 0.02, "worker": 0.15}
 """Of one processor: about what each would use at its busiest moments, so that it is held up again and again."""

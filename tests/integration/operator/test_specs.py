@@ -86,9 +86,12 @@ def test_an_edit_that_may_not_be_is_refused_and_one_that_may_be_is_carried_out(l
     until("its pods", team.seen)
     before = {name: pod["metadata"]["uid"] for name, pod in team.kubelet.pods().items()}
     for change, says in (
-        ({"training": {"seed": 8}}, "training.seed cannot be changed; make a new job"),
-        ({"image": "another"}, "image can be changed only while suspend is true"),
-        ({"workers": {"template": {"priorityClassName": "vip"}}}, "workers.template can be changed only while suspend is true"),
+        ({"training": {"seed": 8}}, "spec.training.seed: Forbidden: cannot be changed; make a new job"),
+        ({"image": "another"}, "spec.image: Forbidden: can be changed only while suspend is true"),
+        (
+            {"workers": {"template": {"priorityClassName": "vip"}}},
+            "spec.workers.template: Forbidden: can be changed only while suspend is true",
+        ),
     ):
         answer = team.jobs.patch(JOB, {"spec": change})
         assert answer.code == 422

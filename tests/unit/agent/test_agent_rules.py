@@ -14,7 +14,7 @@ from trainingjob_agent.departure import at_rest, closing
 from trainingjob_agent.link import backoff
 from trainingjob_agent.outbox import GONE_SECONDS, Outbox
 from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError, classify, count_oom_kills, restart_delay
-from trainingjob_agent.process.hang import LEAVE_SECONDS, hung, is_over, stuck
+from trainingjob_agent.process.hang import LEAVE_SECONDS, generation_is_over, hung, stuck
 from trainingjob_agent.process.life import child_environment
 from trainingjob_agent.stamp import Stamp
 from trainingjob_agent.uploads import retry_delay
@@ -126,12 +126,12 @@ def test_stuck_is_who_stays_in_a_collective_of_a_generation_that_is_over(
 def test_a_generation_is_over_when_it_is_said_so_or_a_newer_one_is_known() -> None:
     generation = make_generation(1, ME)
     inside = MemberReport(member=ME, phase=Phase.STEPPING, generation=generation.id)
-    assert not is_over(inside, None)
-    assert not is_over(inside, orders(generation=generation, stage=Stage.RUNNING))
-    assert is_over(inside, orders(generation=generation, stage=Stage.OVER))
+    assert not generation_is_over(inside, None)
+    assert not generation_is_over(inside, orders(generation=generation, stage=Stage.RUNNING))
+    assert generation_is_over(inside, orders(generation=generation, stage=Stage.OVER))
     newer = generation.model_copy(update={"id": generation.id._replace(n=generation.id.n + 1)})
-    assert is_over(inside, orders(generation=newer, stage=Stage.PROPOSED))
-    assert not is_over(inside.model_copy(update={"phase": Phase.IDLE}), orders(generation=newer, stage=Stage.PROPOSED))
+    assert generation_is_over(inside, orders(generation=newer, stage=Stage.PROPOSED))
+    assert not generation_is_over(inside.model_copy(update={"phase": Phase.IDLE}), orders(generation=newer, stage=Stage.PROPOSED))
 
 
 def test_a_process_that_never_stamped_is_timed_from_its_birth() -> None:

@@ -114,22 +114,38 @@ def test_the_mutability_table_names_fields_that_exist():
     assert [path for path in mutability.TABLE if path not in fields] == []
 
 
-def test_immutability_is_checked_at_the_parent_with_has_on_both_sides_of_what_may_be_absent():
+def test_a_field_is_pinned_where_its_absence_is_seen_and_no_higher_than_it_must():
     spec = schema()["properties"]["spec"]
-    found = [rule["rule"] for rule in spec["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
-    pinned = [path for path, kind in mutability.TABLE.items() if kind is not mutability.Mutability.ALWAYS]
+    absentable = {
+        f"{path}.{name}".lstrip(".")
+        for path, found in walk(spec)
+        for name, child in found.get("properties", {}).items()
+        if name not in found.get("required", ()) and "default" not in child
+    }
+    found = {
+        f"{path}{rule.get('fieldPath', '')}".lstrip("."): (path.lstrip("."), rule["rule"])
+        for path, child in walk(spec)
+        for rule in child.get("x-kubernetes-validations", ())
+        if "oldSelf" in rule["rule"]
+    }
+    pinned = {path: kind for path, kind in mutability.TABLE.items() if kind is not mutability.Mutability.ALWAYS}
 
-    assert len(found) == len(pinned)
-    for path, rule in zip(pinned, found, strict=True):
-        inside: dict[str, Any] = spec
-        *parents, _ = parts = path.split(".")
-        for length, part in enumerate(parts):
-            absentable = part not in inside.get("required", ()) and "default" not in inside["properties"][part]
-            name = ".".join([*parents[:length], part])
-            assert (f"has(self.{name})" in rule) == (f"has(oldSelf.{name})" in rule) == absentable, rule
-            inside = inside["properties"][part]
-        assert f"self.{path} == oldSelf.{path}" in rule
-    assert [path for path, child in walk(schema()) if path != ".spec" and "oldSelf" in str(child.get("x-kubernetes-validations"))] == []
+    assert found.keys() == pinned.keys()
+    for path, kind in pinned.items():
+        place, rule = found[path]
+        if kind is mutability.Mutability.WHILE_SUSPENDED:
+            assert place == ""
+            assert rule.endswith(" || oldSelf.suspend")
+        below = path.removeprefix(place).lstrip(".")
+        parts = [part for part in below.split(".") if part]
+        assert f"self{''.join('.' + part for part in parts)} == oldSelf" in rule
+        for length in range(len(parts)):
+            name = ".".join(parts[: length + 1])
+            assert (f"has(self.{name})" in rule) == (f"has(oldSelf.{name})" in rule) == (f"{place}.{name}".lstrip(".") in absentable), rule
+        if place:
+            assert not any(f"{place}.".startswith(f"{name}.") for name in absentable), "the rule goes with what may be taken away"
+        if kind is mutability.Mutability.NEVER:
+            assert not below or f"{place}.{parts[0]}".lstrip(".") in absentable
 
 
 def test_a_rule_names_no_field_that_does_not_exist():
@@ -137,7 +153,7 @@ def test_a_rule_names_no_field_that_does_not_exist():
         for rule in found.get("x-kubernetes-validations", ()):
             for name in re.findall(r"\b(?:self|oldSelf)\.([A-Za-z]+)", rule["rule"]):
                 assert name in found["properties"], (path, rule)
-            assert rule.get("fieldPath", ".").lstrip(".").split(".")[0] in ("", *found["properties"])
+            assert rule.get("fieldPath", ".").lstrip(".").split(".")[0] in ("", *found.get("properties", ()))
 
 
 def test_the_columns_are_the_designs_and_show_fields_that_exist():

@@ -54,7 +54,7 @@ def definition() -> dict[str, Any]:
 def schema() -> Schema:
     """The structural schema of a whole TrainingJob."""
     spec = structural(JobSpec)
-    spec[RULES] = [*spec.get(RULES, ()), *mutability.rules(spec)]
+    mutability.pin(spec)
     return {
         "type": "object",
         "description": "A training job that outlives its processes, pods and nodes, and can be stepped back to any kept checkpoint.",

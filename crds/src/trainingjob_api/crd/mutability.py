@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from trainingjob_api.crd.schema import Schema
+from trainingjob_api.spec.base import RULES
 from trainingjob_api.spec.job import JobSpec
 
 
@@ -84,22 +85,25 @@ def of(path: str) -> Mutability | None:
     return TABLE.get(path)
 
 
-def rules(spec: Schema) -> list[dict[str, str]]:
-    """CEL rules for `spec`, the spec's schema: it is the parent of all, so that removing a field and adding it again is a change too.
+def pin(spec: Schema) -> None:
+    """Put a CEL rule for every line of the table into `spec`, the spec's schema.
 
-    The API server runs them at every write, also of the status, and pays for every field that is named: it makes a table of all properties
-    of the object that the field is in. So a rule asks for no more than it must: has() only of what may be absent, and the suspension last.
+    The API server runs them at every write, also of the status, and pays for every field that is named: it makes tables of all properties
+    of the objects that the field is in. So a rule stands as deep as it can: what may never change on the field itself, unless that may be
+    absent; then it stands on the object, so that removing the field and adding it again is a change too. What the suspension decides
+    stands on the spec, where that is seen.
     """
-    suspended = f" || {_all_of(_absentable('oldSelf.suspend', spec), 'oldSelf.suspend')}"
-    return [
-        {
-            "rule": _unchanged(path, spec) + (suspended if mutability is Mutability.WHILE_SUSPENDED else ""),
-            "message": f"{path} {_SAYS[mutability]}",
-            "reason": "FieldValueForbidden",
-        }
-        for path, mutability in TABLE.items()
-        if mutability is not Mutability.ALWAYS
-    ]
+    for path, mutability in TABLE.items():
+        if mutability is Mutability.NEVER:
+            place, rest = _deepest(spec, path)
+            _add(place, _unchanged(place, rest), rest, _SAYS[mutability])
+        elif mutability is Mutability.WHILE_SUSPENDED:
+            _add(spec, f"{_unchanged(spec, path)} || oldSelf.suspend", path, _SAYS[mutability])
+
+
+def _add(place: Schema, rule: str, path: str, message: str) -> None:
+    where = {"fieldPath": f".{path}"} if path else {}
+    place[RULES] = [*place.get(RULES, ()), {"rule": rule, "message": message, "reason": "FieldValueForbidden"} | where]
 
 
 def refused(old: JobSpec, new: JobSpec) -> list[str]:
@@ -114,28 +118,32 @@ def refused(old: JobSpec, new: JobSpec) -> list[str]:
     ]
 
 
-def _unchanged(path: str, spec: Schema) -> str:
-    """A CEL expression: the field is as it was, or absent as it was."""
-    new, old = f"self.{path}", f"oldSelf.{path}"
-    now, before = (_all_of(_absentable(expression, spec)) for expression in (new, old))
-    return f"({now} ? {before} && {new} == {old} : !({before}))" if now else f"{new} == {old}"
+def _deepest(schema: Schema, path: str) -> tuple[Schema, str]:
+    """The schema of the field at `path`, or of the object in which it may be absent; and the rest of the path from there."""
+    name, _, rest = path.partition(".")
+    if not path or _may_be_absent(schema, name):
+        return schema, path
+    return _deepest(schema["properties"][name], rest)
 
 
-def _absentable(expression: str, spec: Schema) -> list[str]:
-    """Of the field and all that it is in, what may be absent: neither required nor given a default by the API server."""
-    root, *parts = expression.split(".")
-    found, schema = [], spec
-    for length, part in enumerate(parts, start=1):
-        child = schema["properties"][part]
-        if part not in schema.get("required", ()) and "default" not in child:
-            found.append(".".join([root, *parts[:length]]))
-        schema = child
-    return found
+def _unchanged(schema: Schema, path: str) -> str:
+    """A CEL expression on an object of `schema`: the field at `path` is as it was, or absent as it was."""
+    same, known = "self == oldSelf", ""
+    for name in filter(None, path.split(".")):
+        same = same.replace(" ==", f".{name} ==") + f".{name}"
+        if _may_be_absent(schema, name):
+            field = same.rpartition("oldSelf")[2]
+            known = f"{known}has(self{field}) && "
+        schema = schema["properties"][name]
+    if not known:
+        return same
+    there = known.removesuffix(" && ")
+    return f"({there} ? {known.replace('self', 'oldSelf')}{same} : !({there.replace('self', 'oldSelf')}))"
 
 
-def _all_of(absentable: list[str], *more: str) -> str:
-    """A CEL expression: all of them are there, and the others are true."""
-    return " && ".join([*(f"has({expression})" for expression in absentable), *more])
+def _may_be_absent(schema: Schema, name: str) -> bool:
+    """The field is neither required nor given a default by the API server."""
+    return name not in schema.get("required", ()) and "default" not in schema["properties"][name]
 
 
 def _at(body: dict[str, Any], path: str) -> Any:

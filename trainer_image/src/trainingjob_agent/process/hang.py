@@ -24,7 +24,7 @@ LEAVE_SECONDS = 10.0
 """How long a process may stay inside a collective of a generation that is over. Its connections are cut: milliseconds are usual."""
 
 
-def is_over(report: MemberReport, orders: Orders | None) -> bool:
+def generation_is_over(report: MemberReport, orders: Orders | None) -> bool:
     """The process is said to be in a generation that the rendezvous has ended."""
     if orders is None or report.generation is None or report.phase is Phase.IDLE:
         return False

@@ -14,7 +14,7 @@ import time
 from trainingjob_agent.arena import ArenaOwner
 from trainingjob_agent.process.conversation import Agency, Conversation
 from trainingjob_agent.process.failure import FINAL, classify, restart_delay
-from trainingjob_agent.process.hang import hung, is_over, is_stopped, stuck
+from trainingjob_agent.process.hang import generation_is_over, hung, is_stopped, stuck
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp, StampPage
@@ -126,7 +126,7 @@ class TrainerSlot:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             now_ns, stamp = time.monotonic_ns(), page.read()
-            over_ns = (over_ns or now_ns) if is_over(self.report, self._agency.orders) else None
+            over_ns = (over_ns or now_ns) if generation_is_over(self.report, self._agency.orders) else None
             why = hung(stamp, now_ns, born_ns) or stuck(stamp, now_ns, over_ns)
             if not is_stopped(life.pid):
                 moved_ns = now_ns
