@@ -335,7 +335,7 @@ class World:
         for rank, agent in enumerate(group):
             state = agent.process.state
             assert state is not None
-            shard = Shard(rank=rank, name=f"{rank}", bytes=1, sha256="0" * 64)
+            shard = Shard(rank=rank, name=f"{rank}", bytes=1, blake3="0" * 64)
             saved = Saved(
                 member=agent.process.id, save=SaveId(generation=generation.id, step=state.step), shard=shard, position=state.digest
             )

@@ -5,7 +5,10 @@ import json
 import threading
 from collections.abc import Callable, Iterable
 
+from blake3 import blake3
+
 from trainingjob_api.contract.messages import Commit, GenerationId, SaveId, Shard
+from trainingjob_api.contract.runtime import CONTRACT_VERSION
 from trainingjob_api.storage.layout import Label, shard_key, shard_name
 from trainingjob_api.storage.manifest import TensorSlice, slices_json
 from trainingjob_storage.errors import AlreadyExists, NotFound, Unreachable
@@ -128,8 +131,8 @@ def shard_bytes(step: int, rank: int, world: int, generation: GenerationId) -> b
     return f"{generation.label()} step {step} rank {rank} of {world} ".encode() * (rank + 1)
 
 
-def write_shards(store: Store, generation: GenerationId, step: int, world: int = 2) -> Commit:
-    """Put a save's shards, and return what the rendezvous then sends."""
+def write_shards(store: Store, generation: GenerationId, step: int, world: int = 2, contract: int = CONTRACT_VERSION) -> Commit:
+    """Put a save's shards, as agents of a contract do, and return what the rendezvous then sends."""
     save = SaveId(generation=generation, step=step)
     sizes = [len(shard_bytes(step, rank, world, generation)) for rank in range(world)]
     shards, start = [], 0
@@ -141,6 +144,7 @@ def write_shards(store: Store, generation: GenerationId, step: int, world: int =
             name="model/w", shard=name, global_shape=(sum(sizes),), dtype="U8", start=start, stop=start + len(data), begin=0, end=len(data)
         )
         start += len(data)
-        shards.append(Shard(rank=rank, name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), entries=slices_json([piece])))
+        checksum = {"sha256": hashlib.sha256(data).hexdigest()} if contract == 1 else {"blake3": blake3(data).hexdigest()}
+        shards.append(Shard(rank=rank, name=name, bytes=len(data), entries=slices_json([piece]), **checksum))
     position = json.dumps({"step": step, "digest": f"d{step}", "metrics": {"loss": 0.5}})
     return Commit(save=save, world=world, shards=tuple(shards), position=position)

@@ -6,9 +6,12 @@ Knows nothing of who may write, and does not touch the log.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from trainingjob_api.contract.messages import Commit
+from blake3 import blake3
+
+from trainingjob_api.contract.messages import Commit, Shard
 from trainingjob_api.storage.coverage import gaps
 from trainingjob_api.storage.entries import Checkpoint
 from trainingjob_api.storage.layout import Label, manifest_key, save_prefix, shard_key
@@ -18,8 +21,13 @@ from trainingjob_storage.store import Store
 
 
 def digest(data: bytes | memoryview) -> str:
-    """The checksum that manifests and entries hold."""
+    """The checksum of a manifest, which its entry in the log holds."""
     return hashlib.sha256(data).hexdigest()
+
+
+def shard_digest(data: bytes | memoryview) -> str:
+    """The checksum of a shard, which its manifest holds: as hard to forge, in a tenth of the time (decision 16)."""
+    return blake3(data).hexdigest()
 
 
 def build_manifest(commit: Commit, epoch: int, build: str) -> Manifest:
@@ -36,7 +44,7 @@ def build_manifest(commit: Commit, epoch: int, build: str) -> Manifest:
             attempt=commit.save.generation.attempt,
             epoch=epoch,
             world=commit.world,
-            shards=tuple(ShardFile(name=shard.name, bytes=shard.bytes, sha256=shard.sha256) for shard in commit.shards),
+            shards=tuple(_file(shard) for shard in commit.shards),
             tensors=tuple(piece for shard in commit.shards for piece in _pieces(shard.entries, shard.name)),
             position=parse_position(commit.position),
             build=build,
@@ -46,6 +54,10 @@ def build_manifest(commit: Commit, epoch: int, build: str) -> Manifest:
     if missing := gaps(manifest):
         raise NotWhole(f"save {label} lacks parts of {len(missing)} tensors, among them {', '.join(missing[:3])}")
     return manifest
+
+
+def _file(shard: Shard) -> ShardFile:
+    return ShardFile(name=shard.name, bytes=shard.bytes, sha256=shard.sha256 or None, blake3=shard.blake3 or None)
 
 
 def _pieces(entries: str, shard: str) -> tuple[TensorSlice, ...]:
@@ -96,7 +108,7 @@ def read_manifest(store: Store, entry: Checkpoint) -> Manifest:
     label = Label.parse(entry.save)
     if label is None:
         raise Corrupt(f"{entry.save} is no save's label")
-    data = _verified(store, manifest_key(label), None, entry.manifest_sha256)
+    data = _verified(store, manifest_key(label), None, lambda data: digest(data) == entry.manifest_sha256)
     try:
         manifest = parse_manifest(data)
     except BadManifest as error:
@@ -113,16 +125,20 @@ def read_shards(store: Store, manifest: Manifest) -> Iterator[tuple[str, bytes]]
         Corrupt: missing, torn, or flipped.
     """
     for shard in manifest.shards:
-        yield shard.name, _verified(store, shard_key(manifest.label, shard.name), shard.bytes, shard.sha256)
+        yield shard.name, _verified(store, shard_key(manifest.label, shard.name), shard.bytes, partial(_is_whole, shard))
 
 
-def _verified(store: Store, key: str, length: int | None, sha256: str) -> bytes:
+def _is_whole(shard: ShardFile, data: bytes) -> bool:
+    return digest(data) == shard.sha256 if shard.blake3 is None else shard_digest(data) == shard.blake3
+
+
+def _verified(store: Store, key: str, length: int | None, is_whole: Callable[[bytes], bool]) -> bytes:
     """The object; fetched twice before it is called damaged, since the way to here may be what flipped a bit."""
     for _ in range(2):
         try:
             data = store.get(key)
         except NotFound:
             raise Corrupt(f"{key} is missing") from None
-        if (length is None or len(data) == length) and digest(data) == sha256:
+        if (length is None or len(data) == length) and is_whole(data):
             return data
     raise Corrupt(f"{key}: {len(data)} bytes with another checksum than was committed" if length in (None, len(data)) else f"{key} is torn")

@@ -183,7 +183,7 @@ def test_a_child_never_sees_the_agents_own_settings() -> None:
 
 def saved(step: int, attempt: int = 1) -> Saved:
     save = SaveId(generation=GenerationId(attempt, 1, 1), step=step)
-    return Saved(member=ME, save=save, shard=Shard(rank=0, name="00000.safetensors", bytes=1, sha256="0" * 64))
+    return Saved(member=ME, save=save, shard=Shard(rank=0, name="00000.safetensors", bytes=1, blake3="0" * 64))
 
 
 def test_a_shard_is_said_again_until_its_checkpoint_or_a_later_attempt() -> None:

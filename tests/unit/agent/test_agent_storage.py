@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from trainingjob_agent.uploads import retried
 from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Saved, SaveId
@@ -68,7 +68,7 @@ async def test_a_snapshot_lies_in_storage_with_the_hash_that_is_told(scene: Scen
         saved = await scene.rendezvous.next(Saved)
         kept = (scene.storage / "saves" / "00000004-a1e1n1" / "00000.safetensors").read_bytes()
         assert kept == DATA
-        assert saved.shard.sha256 == hashlib.sha256(DATA).hexdigest()
+        assert saved.shard.blake3 == blake3(DATA).hexdigest()
         assert (saved.member, saved.shard.bytes, saved.shard.rank) == (MemberId(0, 3, 0, 0), len(DATA), 0)
 
 
@@ -104,7 +104,7 @@ async def test_a_commit_makes_the_save_a_checkpoint_of_the_log(scene: Scene) -> 
     kinds = [json.loads(path.read_text())["kind"] for path in sorted((scene.storage / "log").iterdir())]
     assert kinds == ["claim", "fence", "checkpoint"]
     manifest = json.loads((scene.storage / "saves" / "00000004-a1e1n1" / "manifest.json").read_text())
-    assert manifest["shards"][0]["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert manifest["shards"][0]["blake3"] == blake3(DATA).hexdigest()
 
 
 async def test_an_opened_attempt_hands_the_checkpoints_shards_over_until_the_next_standing(scene: Scene) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from operator_builders import SETTINGS, UID, make_job, make_status
 from trainingjob_api.contract.intent import Intent
-from trainingjob_api.contract.runtime import RendezvousEnvironment, WorkerEnvironment
+from trainingjob_api.contract.runtime import CONTRACT_VERSION, RendezvousEnvironment, WorkerEnvironment
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_operator.children import names
@@ -268,7 +268,7 @@ def test_revision() -> None:
     assert {name: made["data"][name] for name in ("image", "imageFrom", "contract", "port", "config")} == {
         "image": "image:1",
         "imageFrom": "Spec",
-        "contract": 1,
+        "contract": CONTRACT_VERSION,
         "port": 29400,
         "config": configuration(job),
     }
@@ -292,7 +292,7 @@ def test_a_revision_that_is_not_what_its_name_says_is_not_read(change: Callable[
 
 
 def test_a_revision_of_an_operator_that_kept_less_is_not_read() -> None:
-    data = {"image": "image:1", "build": BUILD, "contract": 1, "config": {}, "port": 29400}
+    data = {"image": "image:1", "build": BUILD, "contract": CONTRACT_VERSION, "config": {}, "port": 29400}
     assert read(revision(make_job(), pinned(make_job(), data))) is None
 
 

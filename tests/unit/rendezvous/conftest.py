@@ -139,7 +139,7 @@ class AgentPeer(Peer):
     async def saved(self, generation: Generation, step: int) -> None:
         rank = generation.rank_of(self.member)
         assert rank is not None
-        shard = Shard(rank=rank, name=f"{rank:05d}.safetensors", bytes=8, sha256="0" * 64)
+        shard = Shard(rank=rank, name=f"{rank:05d}.safetensors", bytes=8, blake3="0" * 64)
         await self.say(Saved(member=self.member, save=SaveId(generation=generation.id, step=step), shard=shard, position='{"step": 1}'))
 
     async def commit(self) -> Commit:

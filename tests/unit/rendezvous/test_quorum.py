@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from rendezvous_builders import make_generation, make_history, make_intent, make_log, make_member, make_state, within
@@ -11,7 +9,6 @@ from trainingjob_api.contract.messages import (
     Generation,
     GenerationId,
     MemberId,
-    Orders,
     Phase,
     Restore,
     Source,
@@ -361,47 +358,6 @@ class TestEnds:
 
     def test_a_failed_job_makes_no_generation(self) -> None:
         assert quorum(9.0, THREE, make_intent(failed="spent"), make_history()).action is Action.NOTHING
-
-
-class TestRestart:
-    def claims(self, generation: Generation, stages: list[Stage]) -> dict:
-        return {make_member(worker).agent: Orders(epoch=1, generation=generation, stage=stage) for worker, stage in enumerate(stages)}
-
-    def test_nothing_is_proposed_during_the_grace(self) -> None:
-        history = make_history(settled=False, grace_until=3.0)
-        assert quorum(1.0, THREE, make_intent(), history) == Decision(
-            reason="waiting for agents that know of a running generation", wake_at=3.0
-        )
-        assert quorum(3.0, THREE, make_intent(), history).action is Action.OVER
-
-    def test_where_every_pod_is_there_and_new_there_is_nobody_to_wait_for(self) -> None:
-        new = {member.agent: Orders(epoch=1, generation=None, stage=Stage.OVER) for member in THREE} | {THREE[0].agent: None}
-        history = make_history(settled=False, grace_until=3.0, claims=new)
-        assert quorum(0.1, THREE, make_intent(), history) == Decision(Action.OVER, "nobody knows of a generation")
-        older = GenerationId(1, 1, 4)
-        for known in ({"heard": older}, {"held": 1}, {"log": make_log(7)}):
-            assert quorum(0.1, THREE, make_intent(), replace(history, **known)).action is Action.NOTHING
-        some = replace(history, claims={THREE[0].agent: None, THREE[1].agent: None})
-        assert quorum(0.1, THREE, make_intent(), some).action is Action.NOTHING
-
-    @pytest.mark.parametrize("stages", [[Stage.RUNNING] * 3, [Stage.PROPOSED, Stage.RUNNING, Stage.PROPOSED]], ids=["all", "one"])
-    def test_a_running_generation_is_adopted_when_all_name_it(self, stages: list[Stage]) -> None:
-        generation, members = running()
-        history = make_history(settled=False, grace_until=3.0, claims=self.claims(generation, stages))
-        decision = quorum(1.0, members, make_intent(), history)
-        assert (decision.action, decision.generation) == (Action.ADOPT, generation)
-
-    @pytest.mark.parametrize(
-        "stages",
-        [[Stage.RUNNING] * 2, [Stage.PROPOSED] * 3, [Stage.RUNNING, Stage.OVER, Stage.RUNNING]],
-        ids=["one is missing", "only proposed", "told over"],
-    )
-    def test_anything_else_is_over_after_the_grace(self, stages: list[Stage]) -> None:
-        generation, members = running()
-        history = make_history(settled=False, grace_until=3.0, claims=self.claims(generation, stages))
-        assert quorum(1.0, members[: len(stages)], make_intent(), history).action is Action.NOTHING
-        decision = quorum(3.0, members[: len(stages)], make_intent(), history)
-        assert (decision.action, decision.generation) == (Action.OVER, generation)
 
 
 def test_a_member_is_named_by_worker_incarnation_process_and_life() -> None:

@@ -127,7 +127,7 @@ class TestSaves:
     AGENTS = tuple(member.agent for member in MEMBERS)
 
     def saved(self, rank: int, step: int = 10, member: int | None = None) -> Saved:
-        shard = Shard(rank=rank, name=f"{rank}", bytes=1, sha256="0")
+        shard = Shard(rank=rank, name=f"{rank}", bytes=1, blake3="0")
         who = self.MEMBERS[rank if member is None else member].id
         return Saved(member=who, save=SaveId(generation=self.GENERATION.id, step=step), shard=shard)
 

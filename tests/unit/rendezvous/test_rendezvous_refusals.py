@@ -254,7 +254,7 @@ SAID = [
         orders=Orders(epoch=1, generation=ROUND, stage=Stage.RUNNING),
         members=(MemberReport(member=ME, phase=Phase.STEPPING, generation=ROUND.id),),
     ),
-    Saved(member=ME, save=SaveId(generation=ROUND.id, step=4), shard=Shard(rank=0, name="0", bytes=1, sha256="0" * 64)),
+    Saved(member=ME, save=SaveId(generation=ROUND.id, step=4), shard=Shard(rank=0, name="0", bytes=1, blake3="0" * 64)),
     LogPosition(seq=3, attempt=1, epoch=1, checkpoint=2, checkpoints=(1, 2), exported="s3://x", result={"accuracy": 1.0}),
 ]
 

@@ -4,9 +4,12 @@ import pytest
 
 from storage_fakes import MemoryStore, losing_answers, write_shards
 from trainingjob_api.contract.messages import GenerationId, Restore
+from trainingjob_api.contract.runtime import CONTRACT_VERSION, OLDEST_CONTRACT
 from trainingjob_api.status import FailureRecord
 from trainingjob_api.storage.entries import Authority
 from trainingjob_api.storage.layout import Label
+from trainingjob_api.storage.manifest import parse_manifest
+from trainingjob_storage.checkpoints import read_shards
 from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother, Unreachable
 from trainingjob_storage.journal import Journal
 
@@ -159,6 +162,19 @@ def test_a_save_that_is_not_whole_stays_invisible(store, opened, damage):
     with pytest.raises(NotWhole):
         opened.commit(commit, 1)
     assert opened.position().checkpoint is None
+
+
+@pytest.mark.parametrize("contract", range(OLDEST_CONTRACT, CONTRACT_VERSION + 1))
+def test_shards_are_read_as_they_were_written_or_are_damaged(store, opened, contract):
+    commit = write_shards(store, generation(1), 10, contract=contract)
+    opened.commit(commit, 1)
+    manifest = parse_manifest(store.get("saves/00000010-a1e1n1/manifest.json"))
+    written = [(shard.name, store.get(f"saves/00000010-a1e1n1/{shard.name}")) for shard in commit.shards]
+    assert list(read_shards(store, manifest)) == written
+    name, data = written[1]
+    store.put(f"saves/00000010-a1e1n1/{name}", bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(Corrupt, match=rf"{name}: {len(data)} bytes with another checksum"):
+        list(read_shards(store, manifest))
 
 
 def test_another_save_under_the_same_label_is_refused(store, opened):

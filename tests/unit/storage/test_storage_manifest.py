@@ -37,7 +37,7 @@ def box(offsets, shape, shard=0, **fields):
 
 
 def manifest(*pieces, shards=2, **fields):
-    files = tuple(ShardFile(name=f"{rank:05d}.safetensors", bytes=100, sha256=SHA) for rank in range(shards))
+    files = tuple(ShardFile(name=f"{rank:05d}.safetensors", bytes=100, blake3=SHA) for rank in range(shards))
     base = {"save": "00000010-a1e1n1", "step": 10, "attempt": 1, "epoch": 1, "world": shards, "shards": files, "tensors": pieces}
     return Manifest(**(base | fields))
 
@@ -120,9 +120,11 @@ def test_a_box_outside_its_tensor_is_refused(offsets, shape):
         {"world": 0},
         {"world": "2"},
         {"tensors": [{"name": "w"}]},
-        {"shards": [{"name": "00000.safetensors", "bytes": 3, "sha256": SHA}]},
-        {"shards": [{"name": "00000.safetensors", "bytes": 100, "sha256": SHA}] * 2},
-        {"shards": [{"name": "manifest.json", "bytes": 100, "sha256": SHA}]},
+        {"shards": [{"name": "00000.safetensors", "bytes": 3, "blake3": SHA}]},
+        {"shards": [{"name": "00000.safetensors", "bytes": 100, "blake3": SHA}] * 2},
+        {"shards": [{"name": "00000.safetensors", "bytes": 100}]},
+        {"shards": [{"name": "00000.safetensors", "bytes": 100, "sha256": SHA, "blake3": SHA}]},
+        {"shards": [{"name": "manifest.json", "bytes": 100, "blake3": SHA}]},
         {"position": {"metrics": 3}},
     ],
     ids=str,

@@ -7,7 +7,6 @@ is whole, is the rendezvous' and the log's business.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from trainingjob_agent.settings import Settings
 from trainingjob_api.contract.channel import Snapshot
 from trainingjob_api.contract.messages import MemberId, Shard
 from trainingjob_api.storage.layout import Label, run_log_key, shard_key, shard_name
+from trainingjob_storage.checkpoints import shard_digest
 from trainingjob_storage.errors import StorageError, Unreachable
 from trainingjob_storage.store import Store
 
@@ -72,13 +72,13 @@ class Uploads:
 
         def bring() -> str:
             view = lease.view(snapshot.buffer, snapshot.length)  # not released by hand: the store's client may look at it a little longer
-            digest = hashlib.sha256(view).hexdigest()
+            digest = shard_digest(view)
             self._store.put(key, view)
             return digest
 
         with lease.held(snapshot.buffer):
             digest = await retried(key, bring, self._pool, self._attempts)
-        return Shard(rank=snapshot.rank, name=name, bytes=snapshot.length, sha256=digest, entries=snapshot.entries)
+        return Shard(rank=snapshot.rank, name=name, bytes=snapshot.length, blake3=digest, entries=snapshot.entries)
 
     async def log(self, member: MemberId, log: LifeLog) -> None:
         """Bring what a life has printed to storage, if it is more than last time. A store that fails is tried again the next time."""

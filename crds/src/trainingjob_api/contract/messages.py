@@ -149,7 +149,6 @@ class Progress(Record):
     training_seconds: float = 0.0
     """Time this process has spent in finished steps of this attempt."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """The newest evaluation."""
 
 
 class Beat(Record):
@@ -176,8 +175,9 @@ class Shard(Record):
     name: str
     """The file's name inside the save's folder: 00000.safetensors."""
     bytes: int
-    sha256: str
-    """Lower-case hexadecimal, over the whole object."""
+    sha256: str = ""
+    blake3: str = ""
+    """The checksum of the whole object, in lower-case hexadecimal; agents of contract 1 say sha256."""
     entries: str = "[]"
     """JSON list of trainingjob_api.storage.manifest.TensorSlice: what the shard holds."""
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Grows when a message changes so that an older peer would misread it; additions do not count."""
 OLDEST_CONTRACT = 1
 """Peers of this contract and of every later one up to CONTRACT_VERSION are understood."""

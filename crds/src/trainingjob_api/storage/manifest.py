@@ -113,12 +113,24 @@ class TensorSlice(Part):
         return all(offset + length <= whole for offset, length, whole in zip(self.offsets, self.shape, self.global_shape, strict=True))
 
 
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""256 bits, hexadecimal."""
+
+
 class ShardFile(Part):
-    """One object of the save."""
+    """One object of the save, with one of the two checksums."""
 
     name: ShardName
     bytes: Size
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Checksum | None = None
+    """Of saves by contract 1."""
+    blake3: Checksum | None = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> ShardFile:
+        if (self.sha256 is None) == (self.blake3 is None):
+            raise ValueError(f"{self.name}: one of sha256 and blake3 is needed")
+        return self
 
 
 def _finite_only(value: object) -> object:
