@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainingjob_agent.__main__ import leave_words
 from trainingjob_agent.departure import at_rest, closing
 from trainingjob_agent.link import backoff
 from trainingjob_agent.outbox import GONE_SECONDS, Outbox
@@ -33,7 +34,7 @@ from trainingjob_api.contract.messages import (
     Stage,
     Stop,
 )
-from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_api.contract.runtime import ExitCode, Termination
 from unit.agent.scene import make_generation, orders
 
 ME = MemberId(0, 3, 0, 0)
@@ -250,7 +251,16 @@ def test_last_words_tell_a_stop_from_an_end() -> None:
     assert (stopped.done, stopped.suspended_at_step) == (False, 4)
     overtaken = closing(ExitCode.DONE, "", orders(done=True, stop=stop, checkpoint=4), ended, 4)
     assert (overtaken.done, overtaken.suspended_at_step) == (True, None)
+    assert (overtaken.log, stopped.log) == (ended, None)
     assert not closing(ExitCode.DONE, "left", orders(), None, 4).done
+
+
+def test_of_last_words_that_are_too_long_first_the_log_is_left_out(tmp_path: Path) -> None:
+    log = LogPosition(seq=9, done=True, exported="s3://" + "a" * 4000)
+    leave_words(Termination(code=0, message="m" * 1024, done=True, log=log), str(tmp_path / "words"))
+    assert Termination.model_validate_json((tmp_path / "words").read_text()) == Termination(code=0, message="m" * 1024, done=True)
+    leave_words(Termination(code=0, message="ß" * 4000), str(tmp_path / "words"))
+    assert Termination.model_validate_json((tmp_path / "words").read_text()).message == "ß" * 2000
 
 
 @pytest.mark.parametrize(("module", "absent"), [("trainingjob_agent.__main__", "torch"), ("trainingjob_agent.stamp", "aiohttp")])

@@ -21,7 +21,8 @@ from operator_builders import (
     make_seen,
     make_status,
 )
-from trainingjob_api.contract.intent import MemberView
+from trainingjob_api.contract.intent import MemberView, Report
+from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.status import MAX_STATUS_BYTES, Status, StepMark, StopRecord
 from trainingjob_operator.plan import plan
 from trainingjob_operator.state import Observed, PodPhase
@@ -47,6 +48,18 @@ def test_the_columns_of_kubectl_get() -> None:
     # A fourth worker is asked for by the same pass; the columns are right already.
     assert (status.phase, status.display.workers, status.display.step, status.display.progress) == ("Running", "3/4", "1240/5000", "24%")
     assert (status.loss, status.checkpoint, status.goodput) == (0.25, 200, "98%")
+
+
+@pytest.mark.parametrize("report", [None, make_report()], ids=["none came", "an old one is the newest"])
+def test_what_nobody_listened_to_is_known_from_the_last_words(report: Report | None) -> None:
+    log = make_log(
+        seq=9, checkpoint=500, checkpoints=(400, 500), exported="s3://bucket/digits/models/500-a1e1n1", done=True, result={"accuracy": 0.9}
+    )
+    words = Termination(code=0, done=True, log=log)
+    pods = (*(make_pod(index, phase=PodPhase.SUCCEEDED, exit_code=0, termination=words) for index in range(3)), make_rendezvous())
+    status = after(make_seen(make_job(make_status(step=240, total_steps=500)), report=report, pods=pods))
+    assert (status.phase, status.step, status.checkpoint, status.checkpoints) == ("Succeeded", 500, 500, (400, 500))
+    assert (status.model, status.metrics, status.display.step) == (log.exported, {"accuracy": 0.9}, "500/500")
 
 
 STARTED = make_status(phase="Starting", opened_attempt=0)

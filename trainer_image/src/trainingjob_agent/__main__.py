@@ -65,7 +65,7 @@ def leave_words(words: Termination, path: str) -> None:
     """Write the termination message, cut to what Kubernetes takes."""
     text = words.model_dump_json()
     while len(text.encode()) > _MAX_WORDS:
-        words = words.model_copy(update={"message": words.message[: len(words.message) // 2]})
+        words = words.model_copy(update={"log": None} if words.log is not None else {"message": words.message[: len(words.message) // 2]})
         text = words.model_dump_json()
     try:
         Path(path).write_text(text)

@@ -45,4 +45,5 @@ def closing(code: ExitCode, message: str, orders: Orders | None, position: LogPo
         done=done,
         suspended_at_step=orders.checkpoint if orders is not None and ended and stopped and not done else None,
         step=step,
+        log=position if done else None,
     )

@@ -12,6 +12,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from trainingjob_api.contract.messages import LogPosition
+
 CONTRACT_VERSION = 2
 """Grows when a message changes so that an older peer would misread it; additions do not count."""
 OLDEST_CONTRACT = 1
@@ -140,3 +142,5 @@ class Termination(BaseModel):
     """The step saved before leaving on request."""
     step: int | None = None
     """The last finished step this worker knows of."""
+    log: LogPosition | None = None
+    """With `done`: what is known of the log. Who did not listen when the job ended learns from it where the model is."""

@@ -18,7 +18,7 @@ from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.identity import choose, key_id
 from trainingjob_operator.ledger import Ledger, Row
 from trainingjob_operator.policy import Course, Decision, attempts, rollback
-from trainingjob_operator.policy.wanted import current_report
+from trainingjob_operator.policy.wanted import current_report, pods_of
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
@@ -63,18 +63,19 @@ def next_status(seen: Observed, decision: Decision, settings: Settings, ledger: 
 
 
 def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledger, now: datetime) -> dict[str, Any]:
-    old, report = seen.job.status, current_report(seen)
+    old, report = seen.job.status, _heard(seen, decision)
     reached, name = phase(seen, decision), seen.job.metadata
     if decision.course is Course.INVALID:
         claims = conditions(seen, decision, ready=False, working="", now=now)
         return {"phase": reached, "message": decision.problem, "conditions": claims, "observed_generation": name.generation}
     ready, workers = _ready(seen, decision, report)
+    figures = _figures(seen, report, ledger, now)
     working = f"{workers} of {seen.job.spec.workers.replicas} workers train" if ready else "no step is taken"
     return (
         _intent(seen, decision)
         | _pinned(seen, decision, settings)
         | _accounts(seen, decision, now)
-        | _figures(seen, report, ledger, now)
+        | figures
         | _history(seen, decision, report, ledger)
         | {
             "phase": reached,
@@ -86,7 +87,19 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
             "start_time": old.start_time or (now if decision.course is Course.RUNNING else None),
             "completion_time": (old.completion_time or now) if decision.course is Course.ENDED else None,
         }
-    ) | _display(seen, report, workers)
+    ) | _display(seen, figures, workers)
+
+
+def _heard(seen: Observed, decision: Decision) -> Report | None:
+    """The newest report, with what the workers' last words know better: nobody may have listened when the job ended."""
+    report = current_report(seen)
+    words = (pod.termination for pod in pods_of(seen, decision.wanted).values() if pod.termination is not None and pod.termination.done)
+    logs = [said.log for said in words if said.log is not None]
+    known = report.log.seq if report is not None and report.log is not None else -1
+    newest = max(logs, key=lambda log: log.seq, default=None)
+    if newest is None or newest.seq <= known:
+        return report
+    return (report or Report(epoch=decision.wanted.epoch)).model_copy(update={"log": newest, "step": None})
 
 
 def _intent(seen: Observed, decision: Decision) -> dict[str, Any]:
@@ -196,10 +209,9 @@ def _shown(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
-def _display(seen: Observed, report: Report | None, workers: int) -> dict[str, Any]:
+def _display(seen: Observed, figures: dict[str, Any], workers: int) -> dict[str, Any]:
     old = seen.job.status
-    step = report.step if report is not None and report.step is not None else old.step
-    total = (report.total_steps if report is not None else 0) or old.total_steps
+    step, total = figures.get("step", old.step), figures.get("total_steps", old.total_steps)
     shown = Display(
         workers=f"{workers}/{seen.job.spec.workers.replicas}",
         step="" if step is None else f"{step}/{total}" if total else str(step),
