@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.scale.usage import cpu_seconds
 from cluster import cgroups
 from cluster.layout import NAME
 
@@ -48,6 +49,11 @@ class Group:
         """Since the group was made."""
         told = dict(line.split() for line in (self.folder / "cpu.stat").read_text().splitlines())
         return Throttling(int(told["nr_periods"]), int(told["nr_throttled"]))
+
+    def used(self) -> float:
+        """Seconds of processor time that its processes have had so far."""
+        listed = (listed for file in self.folder.rglob("cgroup.procs") for listed in file.read_text().split())
+        return sum(cpu_seconds(int(pid)) for pid in listed)
 
     def resident(self) -> dict[str, float]:
         """MiB of memory that each of the product's processes holds, by its program."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import threading
 import time
 from dataclasses import dataclass, field
@@ -28,8 +27,10 @@ from local_job import ROOT, until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 180)
 SAMPLE_SECONDS = 2.0
-SHARES = {"operator": 0.02, "rendezvous": 0.02, "worker": 0.15}
+SHARES = {"operator": 0.02, "rendezvous": 0.02}
 """Of one processor: about what each would use at its busiest moments, so that it is held up again and again."""
+WORKERS_SHARE, WORKERS_SECONDS = 0.5, 10.0
+"""The workers', of what they use without a limit: that is another on every machine."""
 LEAST_MS, MOST_MS = 10.0, 30.0
 """Each way between the nodes."""
 SPREAD = [
@@ -52,6 +53,15 @@ class Soak:
     groups: dict[str, Group]
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     """Part -> (seconds, MiB)."""
+
+    def shares(self) -> dict[Group, float]:
+        """What each part is held to; looks for a while at what the workers use."""
+        workers = {group for name, group in self.groups.items() if name.startswith("worker-")}
+        before, began = {group: group.used() for group in workers}, time.monotonic()
+        threading.Event().wait(WORKERS_SECONDS)
+        seconds = (time.monotonic() - began) / WORKERS_SHARE
+        fixed = {group: SHARES[name.partition("-")[0]] for name, group in self.groups.items() if group not in workers}
+        return fixed | {group: (group.used() - used) / seconds for group, used in before.items()}
 
     def look(self, seconds: float) -> None:
         """Take a sample of each process' memory."""
@@ -111,8 +121,7 @@ def test_slowness_is_not_taken_for_loss(own_cluster: Kube, installed: Kube, make
     lines = rendezvous_log(job)
     before, stands, near = told(job), identities(job), round_trips(job, 5)
     soak = Soak({name: Group.of(pod) for name, pod in pods(job).items()})
-    shares = {group: SHARES[name.partition("-")[0]] for name, group in soak.groups.items()}
-    with long_way(LEAST_MS, MOST_MS) as carried, throttled(shares):
+    with long_way(LEAST_MS, MOST_MS) as carried, throttled(soak.shares()):
         at, step, counted = time.monotonic(), job.step(), soak.throttling()
         while (seconds := time.monotonic() - at) < SECONDS:
             soak.look(seconds)
@@ -132,7 +141,7 @@ def test_slowness_is_not_taken_for_loss(own_cluster: Kube, installed: Kube, make
         }
     )
     # The faults fired.
-    assert statistics.median(far) > statistics.median(near) + 2 * LEAST_MS
+    assert min(far) > 2 * LEAST_MS > min(near)
     assert carried[0] > 10 * SECONDS
     operators = sum(late for name, (_, late) in periods.items() if name.startswith("operator-"))
     assert operators > 0.1 * SECONDS, periods  # of ten periods a second; a standby has little to do
