@@ -99,6 +99,7 @@ class World:
             rendezvous_address=ADDRESS if any(kind == "Service" for kind, _ in self.objects) else None,
             report=report,
             reporting=self.reporting and report is not None,
+            connecting=self.report is None,
             silent_seconds=silent,
         )
 

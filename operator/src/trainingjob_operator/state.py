@@ -116,6 +116,8 @@ class Observed:
     """The newest one of the present epoch's rendezvous."""
     reporting: bool = False
     """The stream to the rendezvous stands."""
+    connecting: bool = False
+    """It is being opened for the first time, and has not had much time yet: whether anybody is there is not known."""
     silent_seconds: dict[int, float] = field(default_factory=dict)
     """Worker index -> how long the rendezvous has been without it, while its pod is said to run."""
     problem: str = ""

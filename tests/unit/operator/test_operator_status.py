@@ -119,6 +119,20 @@ def test_a_condition_keeps_its_time_until_its_value_changes() -> None:
     assert (reporting.status, reporting.reason, reporting.last_transition_time) == ("False", "NoStream", NOW + timedelta(seconds=5))
 
 
+def test_an_operator_that_has_just_begun_does_not_say_that_nobody_reports() -> None:
+    seen = healthy()
+    begins = Observed(**(vars(seen) | {"report": None, "reporting": False, "connecting": True}))
+    assert after(begins, 5) == seen.job.status
+    late = Observed(**(vars(begins) | {"connecting": False}))
+    told = after(late, 15).condition("Reporting")
+    assert told is not None
+    assert told.status == "False"
+    another = Observed(**(vars(begins) | {"pods": tuple(make_pod(index) for index in range(3))}))
+    status = after(another, 5)
+    assert status.rendezvous.epoch == 2
+    assert [condition.status for condition in status.conditions if condition.type == "Reporting"] == ["False"], "that one is gone"
+
+
 def test_all_conditions_speak_of_the_generation_they_saw() -> None:
     status = after(make_seen(make_job(make_status(), generation=4)))
     assert {condition.type for condition in status.conditions} == {"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid"}

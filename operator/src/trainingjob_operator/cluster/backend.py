@@ -78,6 +78,7 @@ class KubernetesCluster:
             rendezvous_address=address(job, port) if any(kind == "Service" for kind, _ in objects) else None,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
             reporting=link is not None and link.standing,
+            connecting=link is None or link.connecting,
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
             problem=known.problem,
             refused=self._refused.get(key, ""),

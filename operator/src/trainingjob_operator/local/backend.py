@@ -57,6 +57,7 @@ class LocalCluster:
             rendezvous_address=address,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
             reporting=link is not None and link.standing,
+            connecting=link is None or link.connecting,
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
         )
 

@@ -37,11 +37,21 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
         asked = decision.course is Course.STOPPING
         yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
     yield "Ready", ready, Reason.TRAINING if ready else Reason.NOT_TRAINING, working
-    streaming = seen.reporting and decision.course in (Course.RUNNING, Course.STOPPING)
+    streaming = _is_streaming(seen, decision)
     yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
+
+
+def _is_streaming(seen: Observed, decision: Decision) -> bool:
+    """The rendezvous is heard; an operator that has just begun takes it that it is, as it was: else it would say of every job what it
+    takes back a moment later."""
+    if decision.course not in (Course.RUNNING, Course.STOPPING):
+        return False
+    before = seen.job.status.condition("Reporting")
+    was = decision.wanted.rendezvous_seen and before is not None and before.status == "True"
+    return seen.reporting or (seen.connecting and was)
 
 
 def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:

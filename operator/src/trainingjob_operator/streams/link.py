@@ -14,6 +14,8 @@ from trainingjob_operator.identity import Identity
 from trainingjob_operator.state import Pod, PodPhase, Role
 from trainingjob_operator.streams.stream import Stream
 
+CONNECTING_SECONDS = 15.0
+"""How long a first connection may take: an operator that begins opens thousands at once."""
 _FIGURES: dict[str, Any] = {"loss": None, "samples_per_second": 0.0, "training_seconds": 0.0, "metrics": {}}
 
 
@@ -34,6 +36,8 @@ class Link:
             may_tell=may_tell,
         )
         self._wake = wake
+        self._began = time.monotonic()
+        self._stood = False
         self._report: Report | None = None
         self._heard: dict[tuple[int, int], float] = {}
         """(worker, incarnation) -> when it was last known to the rendezvous, or first looked for; monotonic seconds."""
@@ -48,6 +52,11 @@ class Link:
     def standing(self) -> bool:
         """The stream is connected."""
         return self._stream.connected
+
+    @property
+    def connecting(self) -> bool:
+        """It has never stood, and may yet."""
+        return not self._stood and time.monotonic() < self._began + CONNECTING_SECONDS
 
     def report(self, epoch: int) -> Report | None:
         """The newest report, if it is of this epoch's rendezvous."""
@@ -97,6 +106,7 @@ class Link:
             self._wake()
 
     def _changed(self, connected: bool) -> None:
+        self._stood = True
         if not connected:
             self._heard.clear()  # what nobody watches is not silence
         self._wake()
