@@ -29,11 +29,14 @@ Found = TypeVar("Found")
 
 
 def until(what: str, look: Callable[[], Found | None], seconds: float = 60.0) -> Found:
-    """The first true answer of `look`."""
-    deadline = time.monotonic() + seconds
+    """The first true answer of `look`, which takes half of the time at most: a kubectl takes a processor from what is waited for."""
+    began = time.monotonic()
+    deadline = began + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}; seen last: {found!r}"
-        threading.Event().wait(POLL_SECONDS)
+        ended = time.monotonic()
+        assert ended < deadline, f"not within {seconds} s: {what}; seen last: {found!r}"
+        threading.Event().wait(max(POLL_SECONDS, ended - began))
+        began = time.monotonic()
     return found
 
 
