@@ -46,7 +46,7 @@ integration: setup ## The operator, the definition and the charts on a real API 
 	pytest tests/integration
 e2e: setup tools ## The real command and a real cluster, with real processes, storage and kills
 	pytest tests/e2e
-soak: setup ## An hour of little CPU time and long ways: no false alarm, no memory that grows
+soak: setup ## An hour of little CPU time and long ways: no false alarm, no memory that grows; and operators killed in every phase of a job
 	SOAK_SECONDS=$${SOAK_SECONDS:-3600} pytest tests/e2e/soak
 
 tools: ## What the tests need beside Python: an S3 server and a data set, once, into a cache
