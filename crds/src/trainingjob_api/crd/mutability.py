@@ -128,17 +128,17 @@ def _deepest(schema: Schema, path: str) -> tuple[Schema, str]:
 
 def _unchanged(schema: Schema, path: str) -> str:
     """A CEL expression on an object of `schema`: the field at `path` is as it was, or absent as it was."""
-    same, known = "self == oldSelf", ""
+    field, absentable = "", []
     for name in filter(None, path.split(".")):
-        same = same.replace(" ==", f".{name} ==") + f".{name}"
+        field += f".{name}"
         if _may_be_absent(schema, name):
-            field = same.rpartition("oldSelf")[2]
-            known = f"{known}has(self{field}) && "
+            absentable.append(field)
         schema = schema["properties"][name]
-    if not known:
+    same = f"self{field} == oldSelf{field}"
+    if not absentable:
         return same
-    there = known.removesuffix(" && ")
-    return f"({there} ? {known.replace('self', 'oldSelf')}{same} : !({there.replace('self', 'oldSelf')}))"
+    now, before = (" && ".join(f"has({root}{each})" for each in absentable) for root in ("self", "oldSelf"))
+    return f"({now} ? {before} && {same} : !({before}))"
 
 
 def _may_be_absent(schema: Schema, name: str) -> bool:

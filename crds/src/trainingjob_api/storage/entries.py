@@ -16,6 +16,8 @@ MAX_ENTRY_BYTES = 256 << 10
 Count = Annotated[int, Field(ge=0, le=2**53)]
 LabelText = Annotated[str, Field(pattern=r"^\d{8,15}-[a-z0-9]{1,64}$")]
 Text = Annotated[str, Field(max_length=4096)]
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""256 bits, hexadecimal."""
 
 
 class Authority(NamedTuple):
@@ -71,7 +73,7 @@ class Checkpoint(Entry):
     kind: Literal["checkpoint"] = "checkpoint"
     step: Count
     save: LabelText
-    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    manifest_sha256: Checksum
     bytes: Count = 0
     """Of all shards."""
     finite: bool = True

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
+from trainingjob_api.storage.entries import Checksum
 from trainingjob_api.storage.layout import Label, parse_shard_name
 
 MAX_MANIFEST_BYTES = 64 << 20
@@ -111,10 +112,6 @@ class TensorSlice(Part):
         if not len(self.offsets) == len(self.shape) == len(self.global_shape):
             return False
         return all(offset + length <= whole for offset, length, whole in zip(self.offsets, self.shape, self.global_shape, strict=True))
-
-
-Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""256 bits, hexadecimal."""
 
 
 class ShardFile(Part):

@@ -5,7 +5,7 @@ The log's `done` entry decides; an agent's last words repeat it, and either suff
 
 from __future__ import annotations
 
-from trainingjob_operator.policy.wanted import Outcome, Wanted, current_report, pods_of
+from trainingjob_operator.policy.wanted import Outcome, Wanted, current_report, done_words
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
 
@@ -24,7 +24,7 @@ def completed(seen: Observed, wanted: Wanted) -> Outcome | None:
     report = current_report(seen)
     if report is not None and report.log is not None and report.log.done and _is_ours(seen, report.log.attempt):
         return _success()
-    if any(pod.termination is not None and pod.termination.done for pod in pods_of(seen, wanted).values()):
+    if done_words(seen, wanted):
         return _success()
     return None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from trainingjob_api.contract.intent import Report
+from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.status import PlacementRecord, RestorePoint, Status, StopRecord, WorkerRecord
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed, Pod, Role
@@ -93,6 +94,12 @@ def pods_of(seen: Observed, wanted: Wanted) -> dict[int, Pod]:
     """The pods of the wanted incarnations, by worker."""
     asked = seats(seen, wanted)
     return {pod.index: pod for pod in seen.pods if pod.role is Role.WORKER and asked.get(pod.index) == pod.incarnation}
+
+
+def done_words(seen: Observed, wanted: Wanted) -> list[Termination]:
+    """The last words of those workers who saw the job's end in the log."""
+    words = (pod.termination for pod in pods_of(seen, wanted).values())
+    return [said for said in words if said is not None and said.done]
 
 
 def made(seen: Observed, wanted: Wanted) -> set[int]:

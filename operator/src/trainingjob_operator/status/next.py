@@ -18,7 +18,7 @@ from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.identity import choose, key_id
 from trainingjob_operator.ledger import Ledger, Row
 from trainingjob_operator.policy import Course, Decision, attempts, rollback
-from trainingjob_operator.policy.wanted import current_report, pods_of
+from trainingjob_operator.policy.wanted import current_report, done_words
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
@@ -93,8 +93,7 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
 def _heard(seen: Observed, decision: Decision) -> Report | None:
     """The newest report, with what the workers' last words know better: nobody may have listened when the job ended."""
     report = current_report(seen)
-    words = (pod.termination for pod in pods_of(seen, decision.wanted).values() if pod.termination is not None and pod.termination.done)
-    logs = [said.log for said in words if said.log is not None]
+    logs = [said.log for said in done_words(seen, decision.wanted) if said.log is not None]
     known = report.log.seq if report is not None and report.log is not None else -1
     newest = max(logs, key=lambda log: log.seq, default=None)
     if newest is None or newest.seq <= known:
