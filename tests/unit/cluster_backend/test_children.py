@@ -105,6 +105,36 @@ async def test_a_secret_is_known_from_having_been_made_until_a_pod_misses_it(kno
     assert known.children.objects(KEY, "job-uid") == frozenset()
 
 
+SECRET = {"name": "TRAININGJOB_PRIVATE_KEY", "valueFrom": {"secretKeyRef": {"name": "digits-1", "key": "private-key"}}}
+
+
+def rendezvous(phase: str, *, misses: bool = False) -> dict[str, Any]:
+    """A rendezvous' pod, into which somebody has put a container of his own."""
+    state = {"waiting": {"reason": "CreateContainerConfigError"}} if misses else {}
+    status = {"phase": phase, "containerStatuses": [{"name": "rendezvous", "state": state}]}
+    body = manifest(status, "rendezvous", name="rendezvous", uid="another-uid")
+    theirs = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "theirs", "key": "token"}}}
+    plain = {"name": "TRAININGJOB_EPOCH", "value": "1"}
+    return body | {"spec": {"containers": [{"env": [theirs]}, {"env": [plain, SECRET]}, {}]}}
+
+
+def test_a_secret_is_known_from_a_rendezvous_that_runs(known: Known) -> None:
+    """Who has just begun need not ask for every job's."""
+    known.tell(rendezvous("Pending"))
+    assert known.children.objects(KEY, "job-uid") == frozenset()
+    known.tell(rendezvous("Running"))
+    assert known.children.objects(KEY, "job-uid") == {("Secret", "digits-1")}
+    known.tell(rendezvous("Running", misses=True))
+    assert known.children.objects(KEY, "job-uid") == frozenset(), "it cannot start again in its place"
+
+
+def test_a_rendezvous_that_runs_does_not_tell_of_a_secret_that_another_pod_misses(known: Known) -> None:
+    waits = {"name": "worker", "state": {"waiting": {"reason": "CreateContainerConfigError"}}}
+    known.tell(manifest({"phase": "Pending", "containerStatuses": [waits]}))
+    known.tell(rendezvous("Running"))
+    assert known.children.objects(KEY, "job-uid") == frozenset()
+
+
 async def test_a_pod_that_is_there_already_is_taken_if_it_is_ours(known: Known) -> None:
     body = {"kind": "Pod"} | manifest()
     body["metadata"]["resourceVersion"] = "20"

@@ -120,9 +120,13 @@ def test_a_condition_keeps_its_time_until_its_value_changes() -> None:
 
 
 def test_an_operator_that_has_just_begun_does_not_say_that_nobody_reports() -> None:
-    seen = healthy()
+    job = make_job(make_status())
+    status = after(make_seen(job, report=make_report(reason="all workers are there")))
+    seen = make_seen(job.model_copy(update={"status": status}))
+    assert status.message
     begins = Observed(**(vars(seen) | {"report": None, "reporting": False, "connecting": True}))
     assert after(begins, 5) == seen.job.status
+    assert after(begins, 3600) == seen.job.status, "goodput alone is not worth a write of every job at once"
     late = Observed(**(vars(begins) | {"connecting": False}))
     told = after(late, 15).condition("Reporting")
     assert told is not None

@@ -100,6 +100,8 @@ class KubernetesCluster:
             logger.info("%s: nothing more is made: %s", key, error.message)
 
     async def _carry_out(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        if plan.intent is not None and self._link(key, seen.job.metadata.uid, plan.intent.epoch) is None:
+            await self._tell(key, seen, plan)  # a stream takes its time to stand, and what it is told is in the status already
         if plan.status != seen.job.status:
             await self._write_status(key, seen, plan)
         if not plan.is_first_half():

@@ -1,7 +1,7 @@
 """What jobs own in the cluster: seen through informers, made, and deleted. Effects.
 
 Pods are kept as far as the policies need them, ControllerRevisions whole, of the other kinds only the names. Secrets may be created and
-never read: that one is there is known from having made it, and forgotten when a pod misses it.
+never read: that one is there is known from having made it, or from a rendezvous that runs, and forgotten when a pod misses it.
 """
 
 from __future__ import annotations
@@ -190,8 +190,14 @@ class Children:
             self._pods[new.job][new.pod.name] = new
             if new.node:
                 self._on_node[new.node].add(new.job)
-            if new.misses_secret():
-                self._secrets.pop(new.job, None)  # perhaps somebody has deleted it
+            self._judge_secret(new)
+
+    def _judge_secret(self, new: KnownPod) -> None:
+        """Of one that cannot be read, pods tell: it is there if they run, and perhaps somebody has deleted it if one cannot."""
+        if new.misses_secret():
+            self._secrets.pop(new.job, None)
+        elif new.secret and new.job not in self._secrets and not any(pod.misses_secret() for pod in self._pods[new.job].values()):
+            self._secrets[new.job] = {new.secret}
 
     def _object_changed(self, old: KnownObject | None, new: KnownObject | None) -> None:
         if old is not None and old != new:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from trainingjob_api.contract.runtime import Termination
+from trainingjob_api.contract.runtime import PREFIX, Termination
 from trainingjob_api.contract.strict import parsed
 from trainingjob_operator.children import names
 from trainingjob_operator.cluster.resources import owner
@@ -39,6 +39,8 @@ class KnownPod:
     """Of a pod that is being deleted: when its grace ends."""
     has_volume: bool = False
     """It holds a claim that may be for one node only, so that it must not be thought gone before it is."""
+    secret: str = ""
+    """Of a rendezvous that runs: the job's Secret, which it could not run without."""
 
     def misses_secret(self) -> bool:
         """Something that its containers name is not there."""
@@ -82,7 +84,14 @@ def read(manifest: Manifest) -> KnownPod | None:
         node=spec.get("nodeName", ""),
         gone_by=_time(deleted),
         has_volume=any("persistentVolumeClaim" in volume or "ephemeral" in volume for volume in spec.get("volumes") or ()),
+        secret=_secret(spec) if role is Role.RENDEZVOUS and pod.phase is PodPhase.RUNNING and not pod.deleting else "",
     )
+
+
+def _secret(spec: Manifest) -> str:
+    variables = (variable for container in spec.get("containers") or () for variable in container.get("env") or ())
+    own = (variable.get("valueFrom") or {} for variable in variables if variable["name"].startswith(PREFIX))
+    return next((source["secretKeyRef"]["name"] for source in own if "secretKeyRef" in source), "")
 
 
 def _time(word: str | None) -> datetime | None:

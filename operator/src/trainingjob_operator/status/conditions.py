@@ -12,7 +12,7 @@ from trainingjob_api.status import CONDITIONS, Condition
 from trainingjob_operator.policy import Course, Decision, gang, rollback, suspend
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
-from trainingjob_operator.status.waiting import obstacle, released
+from trainingjob_operator.status.waiting import is_unheard_yet, obstacle, released
 
 Claim = tuple[str, bool, Reason, str]
 """Type, value, reason, message."""
@@ -45,13 +45,11 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
 
 
 def _is_streaming(seen: Observed, decision: Decision) -> bool:
-    """The rendezvous is heard; an operator that has just begun takes it that it is, as it was: else it would say of every job what it
-    takes back a moment later."""
+    """The rendezvous is heard; whoever has not heard it yet takes it that it is, as it was."""
     if decision.course not in (Course.RUNNING, Course.STOPPING):
         return False
     before = seen.job.status.condition("Reporting")
-    was = decision.wanted.rendezvous_seen and before is not None and before.status == "True"
-    return seen.reporting or (seen.connecting and was)
+    return seen.reporting or (is_unheard_yet(seen, decision) and before is not None and before.status == "True")
 
 
 def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:

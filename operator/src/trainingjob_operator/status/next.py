@@ -23,7 +23,7 @@ from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
 from trainingjob_operator.status.phase import JobPhase, is_training, phase
-from trainingjob_operator.status.waiting import obstacle, released
+from trainingjob_operator.status.waiting import is_unheard_yet, obstacle, released
 
 _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
 _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
@@ -57,6 +57,8 @@ def next_status(seen: Observed, decision: Decision, settings: Settings, ledger: 
     if _without(fresh, _FIGURES) != _without(old, _FIGURES):
         return fresh
     if decision.course in _AT_REST or _without(fresh, _SILENT_FIGURES) == _without(old, _SILENT_FIGURES):
+        return old
+    if is_unheard_yet(seen, decision):
         return old
     waited = (now - old.ledger_mark).total_seconds() if old.ledger_mark is not None else settings.progress_seconds
     return fresh if not 0 <= waited < settings.progress_seconds else old
@@ -200,7 +202,9 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
     waits = obstacle(seen)
     if waits is not None:
         return waits[1]
-    return report.reason if report is not None else ""
+    if report is None:
+        return seen.job.status.message if is_unheard_yet(seen, decision) else ""
+    return report.reason
 
 
 def _shown(value: float | None) -> float | None:
