@@ -134,8 +134,8 @@ def _progress(old: Status, new: Status) -> list[Event]:
     if waits is not None and waits.reason != Reason.PODS_RELEASED and _became(old, new, "Waiting"):
         events.append(Event(EventType.WARNING, waits.reason, waits.message))
     if _became(old, new, "Ready"):
-        first = not old.ledger.get("Training")
-        events.append(normal(Reason.STARTED if first else Reason.RECOVERED, _message(new, "Ready")))
+        again = old.phase in ("Recovering", "RollingBack")
+        events.append(normal(Reason.RECOVERED if again else Reason.STARTED, _message(new, "Ready")))
     gone = sorted(set(new.quarantined) - set(old.quarantined))
     events += [warning(Reason.CHECKPOINT_QUARANTINED, f"checkpoint {step} is damaged and is not used") for step in gone]
     if new.checkpoint is not None and (old.checkpoint is None or new.checkpoint > old.checkpoint):

@@ -71,7 +71,7 @@ def test_killed_while_it_is_suspended_resumed_and_ended(job: ClusterJob, undistu
     killed_in(job, "Suspending", lambda: job.patch(suspend=True))
     killed_in(job, "Suspended")
     saved = job.status()["checkpoint"]
-    killed_in(job, "Recovering", lambda: job.patch(suspend=False))
+    killed_in(job, "Starting", lambda: job.patch(suspend=False))
     job.reaches(saved + 100)
     kill_in(job, "Running")
     operators, at = damage.scale(job.kube, 0), job.status()

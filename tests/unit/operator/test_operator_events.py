@@ -28,8 +28,9 @@ STORY = {
         new(restarts=1, last_failures=(LOSS,), workers=(0, 1, 0)),
         ["WorkerLost", "WorkerReplaced"],
     ),
-    "steps again": (OLD, new(conditions=(make_condition("Ready"),)), ["Recovered"]),
-    "the first step": (make_status(ledger={}), make_status(ledger={}, conditions=(make_condition("Ready"),)), ["Started"]),
+    "steps again": (new(phase="Recovering"), new(conditions=(make_condition("Ready"),)), ["Recovered"]),
+    "steps of another attempt": (new(phase="RollingBack"), new(conditions=(make_condition("Ready"),)), ["Recovered"]),
+    "the first step of a life": (new(phase="Starting"), new(conditions=(make_condition("Ready"),)), ["Started"]),
     "woken by a rollback": (
         new(conditions=(make_condition("Complete"),)),
         new(attempt=2, rendezvous={"epoch": 2}, conditions=(make_condition("Complete", False),)),

@@ -24,6 +24,10 @@ class JobPhase(StrEnum):
     FAILED = "Failed"
 
 
+_BEFORE_THE_FIRST_STEP = (JobPhase.SUSPENDED, JobPhase.PENDING, JobPhase.STARTING)
+"""Of a life: what comes before it is no loss, also where the job has trained in a life before."""
+
+
 def phase(seen: Observed, decision: Decision) -> str:
     """The phase after this pass."""
     match decision.course:
@@ -58,7 +62,7 @@ def _running(seen: Observed, decision: Decision) -> JobPhase:
     wanted, status = decision.wanted, seen.job.status
     if wanted.restore.kind == "Step" and status.opened_attempt < wanted.attempt:
         return JobPhase.ROLLING_BACK
-    if _has_trained(seen):
+    if _has_trained(seen) and status.phase not in _BEFORE_THE_FIRST_STEP:
         return JobPhase.RECOVERING
     return JobPhase.STARTING if _any_worker(seen) else JobPhase.PENDING
 
