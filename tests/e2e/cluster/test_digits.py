@@ -38,7 +38,7 @@ def test_the_example_trains_on_both_nodes_and_the_table_is_true(installed: Kube,
     last = rows[-1][1]
     assert (last["STEP"], last["PROGRESS"], last["RESTARTS"]) == ("600/600", "100%", "0")
     assert int(last["CHECKPOINT"]) == 600 == max(_committed(job))
-    assert {"Created", "Started", "CheckpointCommitted", "Succeeded"} <= set(job.events())
+    until("its story is told", lambda: {"Created", "Started", "CheckpointCommitted", "Succeeded"} <= set(job.events()))
 
 
 @pytest.mark.timeout(120)

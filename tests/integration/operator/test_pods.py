@@ -53,7 +53,7 @@ def test_a_user_error_ends_the_job_with_the_agents_words(lasting: Operator, team
     assert found["reason"] == "UserError"
     assert "did you mean digits?" in found["message"]
     assert team.status()["workers"] == [0, 0]
-    assert "UserError" in team.reasons()
+    until("it is told", lambda: "UserError" in team.reasons())  # events come after the status
 
 
 def test_out_of_memory_is_named(lasting: Operator, team: Team) -> None:

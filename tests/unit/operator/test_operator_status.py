@@ -71,7 +71,7 @@ PHASES = {
     "steps are taken": (make_seen(), "Running"),
     "resumed, nothing runs yet": (make_seen(make_job(make_status(phase="Suspended")), report=None, pods=()), "Pending"),
     "resumed, workers import": (make_seen(make_job(make_status(phase="Pending")), report=None), "Starting"),
-    "resumed, and not yet at a step": (make_seen(make_job(make_status(phase="Starting")), report=make_report(stage="Proposed")), "Starting"),
+    "resumed, and at no step": (make_seen(make_job(make_status(phase="Starting")), report=make_report(stage="Proposed")), "Starting"),
     "no generation": (make_seen(report=make_report(stage="Over")), "Recovering"),
     "a rollback waits": (make_seen(make_job(ROLLING), report=make_report(attempt=2, stage="Over")), "RollingBack"),
     "a rollback's attempt has begun elsewhere": (make_seen(make_job(ROLLING), report=make_report(attempt=2)), "RollingBack"),
