@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from trainingjob_api.contract.strict import plain
 
 MAX_WORKERS = 512
-CONDITIONS = frozenset({"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid", "RolledBack", "Waiting"})
+CONDITIONS = frozenset({"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid", "RolledBack", "Waiting", "StorageFailing"})
 """The types of conditions that this version says; others are a newer one's, and come after them."""
 MAX_STATUS_BYTES = 16 << 10
 """What a status with every list and text at its bound stays below."""
@@ -61,7 +61,7 @@ def _bound(key: str, limit: int) -> Any:
 
 Word = Annotated[str, _cut(64), _bound("maxLength", 64)]
 Line = Annotated[str, _cut(200), _bound("maxLength", 200)]
-Message = Annotated[str, _cut(370), _bound("maxLength", 370)]
+Message = Annotated[str, _cut(330), _bound("maxLength", 330)]
 """Room for what is wrong, and for the fix."""
 MetricName = Annotated[str, _cut(40)]
 Measure = Annotated[float | None, BeforeValidator(_finite), Field(json_schema_extra={"nullable": True})]
@@ -79,7 +79,7 @@ class Condition(StatusModel):
     """A Kubernetes condition."""
 
     type: Annotated[str, _cut(63), _bound("maxLength", 63)]
-    """What it is about: Complete, Failed, Suspended, Ready, Reporting, Valid, RolledBack, Waiting."""
+    """What it is about: Complete, Failed, Suspended, Ready, Reporting, Valid, RolledBack, Waiting, StorageFailing."""
     status: Annotated[str, _cut(16), _bound("maxLength", 16)]
     """True, False or Unknown."""
     reason: Word = ""

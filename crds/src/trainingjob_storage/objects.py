@@ -208,9 +208,8 @@ class ObjectStore:
 
     def _refused(self, key: str, why: str) -> Refused:
         return Refused(
-            f"{FIELD}: the store refuses {self.uri}/{key}: {why}. Check that the bucket of {FIELD}.uri exists at endpointUrl "
-            f"and region, and that the keys in the Secret {FIELD}.credentialsSecretName are right and may list, read, write "
-            "and delete there"
+            f"{FIELD}: the store refuses {self.uri}/{key}: {why}. Check that the bucket of uri exists at endpointUrl and region, "
+            f"and that the keys in {FIELD}.credentialsSecretName are right and may list, read, write and delete there"
         )
 
 

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     PODS_WAITING = "PodsWaiting"
     PODS_RELEASED = "PodsReleased"
     NOT_WAITING = "NotWaiting"
+    STORAGE_FAILS = "StorageFails"
+    STORAGE_WORKS = "StorageWorks"
 
 
 def normal(reason: Reason, message: str) -> Event:
@@ -133,6 +135,8 @@ def _progress(old: Status, new: Status) -> list[Event]:
     waits = new.condition("Waiting")
     if waits is not None and waits.reason != Reason.PODS_RELEASED and _became(old, new, "Waiting"):
         events.append(Event(EventType.WARNING, waits.reason, waits.message))
+    if _became(old, new, "StorageFailing"):
+        events.append(warning(Reason.STORAGE_FAILS, _message(new, "StorageFailing")))
     if _became(old, new, "Ready"):
         again = old.phase in ("Recovering", "RollingBack")
         events.append(normal(Reason.RECOVERED if again else Reason.STARTED, _message(new, "Ready")))

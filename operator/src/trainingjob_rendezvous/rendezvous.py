@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from trainingjob_api.contract.intent import Intent, Report
 from trainingjob_api.contract.messages import (
     AgentMessage,
+    Beat,
     Commit,
     Failure,
     FailureCause,
@@ -33,8 +34,8 @@ from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, 
 from trainingjob_rendezvous.quorum.adoption import ran
 from trainingjob_rendezvous.quorum.decide import quorum
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
-from trainingjob_rendezvous.quorum.members import AgentId, Member, Members
-from trainingjob_rendezvous.report import Requests, assemble
+from trainingjob_rendezvous.quorum.members import Agent, AgentId, Member, Members
+from trainingjob_rendezvous.report import LONGEST_TEXT, Requests, assemble
 from trainingjob_rendezvous.saves import Saves
 
 MOST_DECISIONS = 8
@@ -143,6 +144,8 @@ class Rendezvous:
                     self.saves.saved(message, self.history.log)
             case LogPosition():
                 self._take_log(agent, message)
+            case Beat():
+                self._take_trouble(known, message.trouble[:LONGEST_TEXT])
             case LeavingMessage():
                 known.leaving = True
                 self.events.append(f"worker {agent.label()} is leaving")
@@ -216,7 +219,9 @@ class Rendezvous:
     def report(self) -> Report:
         """All that the operator is to be told."""
         paces = [pace for agent in self.members.agents.values() for pace in agent.progress.values()]
-        return assemble(self._intent, self.history, self.decision, self.members.snapshot(), paces, self.failures, self.requests)
+        report = assemble(self._intent, self.history, self.decision, self.members.snapshot(), paces, self.failures, self.requests)
+        troubled = min((agent for agent in self.members.agents.values() if agent.trouble), key=lambda agent: agent.id, default=None)
+        return report if troubled is None else report.model_copy(update={"trouble": f"worker {troubled.id.worker}: {troubled.trouble}"})
 
     def live(self) -> Generation | None:
         """The generation that is forming or runs."""
@@ -279,6 +284,11 @@ class Rendezvous:
     def _fail(self, failure: Failure) -> None:
         if self.failures.add(failure):
             self.events.append(f"member {failure.member.label()} failed: {failure.cause}")
+
+    def _take_trouble(self, agent: Agent, trouble: str) -> None:
+        if trouble and trouble != agent.trouble:
+            self.events.append(f"worker {agent.id.label()} cannot use the storage: {trouble}")
+        agent.trouble = trouble
 
     def _take_log(self, agent: AgentId, heard: LogPosition) -> None:
         log = merge(self.history.log, heard)

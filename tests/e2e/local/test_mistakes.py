@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -103,6 +104,37 @@ def test_the_storage_of_another_job(make: Make) -> None:
     assert "checkpoint.adopt: true" in message
     assert job.log() == before, "the other job's log is as it was"
     assert lives(job) <= 1
+
+
+def condition(job: LocalJob, kind: str) -> dict[str, Any] | None:
+    """One of the status' conditions."""
+    return next((found for found in job.status().get("conditions", ()) if found["type"] == kind), None)
+
+
+def test_storage_that_takes_no_checkpoint_any_more_is_told_while_training_goes_on(make: Make) -> None:
+    """As credentials that expire, or a volume that is taken away: what was saved is kept, and what comes after it is saved again."""
+    job = make("runs-dry", **TWO)
+    saves, away = job.storage / "saves", job.storage / "away"
+    with job.running() as run:
+        run.until("a checkpoint", lambda: job.status().get("checkpoint", 0) >= 100)
+        saves.rename(away)
+        saves.write_text("in the way")
+        run.until("it is told", lambda: (condition(job, "StorageFailing") or {}).get("status") == "True")
+        told, message = condition(job, "StorageFailing"), job.status()["message"]
+        kept, step = job.status()["checkpoint"], job.step()
+        run.until_step(step + 100)
+        assert job.status()["checkpoint"] == kept, "nothing was saved meanwhile"
+        saves.unlink()
+        away.rename(saves)
+        run.until("it works again", lambda: condition(job, "StorageFailing")["status"] == "False")  # type: ignore[index]
+        assert run.ends().returncode == 0
+    assert told is not None
+    assert told["reason"] == "StorageFails"
+    assert told["message"] == message
+    assert re.match(r"worker [01]: spec\.checkpoint\.storage\.uri: .*/saves", message), message
+    assert [event["reason"] for event in job.events()].count("StorageFails") == 1
+    status = job.status()
+    assert (status["phase"], status.get("restarts", 0), status["checkpoint"]) == ("Succeeded", 0, status["totalSteps"])
 
 
 def test_a_folder_that_cannot_be_written(make: Make, tmp_path: Any) -> None:

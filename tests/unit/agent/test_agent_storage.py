@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import retried
-from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Saved, SaveId
+from trainingjob_api.contract.messages import Beat, Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Saved, SaveId
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.manifest import Position, TensorSlice, slices_json
 from trainingjob_storage.errors import Unreachable
@@ -82,6 +83,25 @@ async def test_a_save_that_cannot_be_stored_is_void_and_training_goes_on(scene: 
         puppet.say("standing", phase="Stepping", generation=[1, 1, 1])
         await scene.rendezvous.next(MemberReport, lambda report: report.phase is Phase.STEPPING)
         assert not any(isinstance(message, Saved) for message in scene.rendezvous.heard)
+
+
+async def test_what_keeps_it_from_storage_is_told_on_every_connection_until_a_checkpoint_is_there(scene: Scene) -> None:
+    async with scene.agent():
+        puppet, arena = await with_arena(scene)
+        scene.storage.mkdir(exist_ok=True)
+        (scene.storage / "saves").write_text("in the way")
+        await snapshot(puppet, arena)
+        told = await scene.rendezvous.next(Beat, lambda beat: bool(beat.trouble))
+        assert told.trouble.startswith("spec.checkpoint.storage.uri: ")
+        assert "Not a directory" in told.trouble or "File exists" in told.trouble
+        heard = len(scene.rendezvous.heard)
+        await scene.rendezvous.stop()
+        await scene.rendezvous.start()
+        assert await scene.rendezvous.next(Beat, after=heard) == told
+        (scene.storage / "saves").unlink()
+        heard = len(scene.rendezvous.heard)
+        assert (await snapshot(puppet, arena))["ok"]
+        assert (await scene.rendezvous.next(Beat, lambda beat: beat != told, after=heard)).trouble == ""
 
 
 async def test_the_arena_survives_the_process_and_is_lent_to_its_next_life(scene: Scene) -> None:
@@ -169,23 +189,43 @@ async def test_an_export_ends_the_log_with_done(scene: Scene) -> None:
     assert (scene.storage / "export" / "00000010-a1e1n1" / "model.safetensors").read_bytes() == DATA
 
 
-@pytest.mark.parametrize(("attempts", "calls"), [(1, 1), (2, 2), (None, 3)])
-async def test_a_store_that_cannot_be_reached_is_tried_again_so_many_times(attempts: int | None, calls: int) -> None:
+@pytest.mark.parametrize(
+    ("attempts", "calls", "told"), [(1, 1, ["away"]), (2, 2, ["away"]), (None, 3, []), (None, 4, ["away", ""])], ids=str
+)
+async def test_a_store_that_cannot_be_reached_is_tried_again_so_many_times(attempts: int | None, calls: int, told: list[str]) -> None:
+    """Two failures may be a moment's trouble; what fails for good, or three times in a row, is told."""
     made: list[int] = []
+    heard: list[str] = []
+    trouble = Trouble()
+    trouble.listen(lambda: heard.append(trouble.text))
 
     def call() -> str:
         made.append(1)
-        if len(made) < 3:
+        if len(made) < (attempts or 0) + 1 or len(made) < calls:
             raise Unreachable("away")
         return "there"
 
     with ThreadPoolExecutor(1) as pool:
         if attempts is None:
-            assert await retried("call", call, pool, None) == "there"
+            assert await retried("call", call, pool, None, trouble) == "there"
         else:
             with pytest.raises(Unreachable):
-                await retried("call", call, pool, attempts)
+                await retried("call", call, pool, attempts, trouble)
     assert len(made) == calls
+    assert heard == told
+
+
+def test_each_errand_has_its_trouble_until_it_is_done() -> None:
+    heard: list[str] = []
+    trouble = Trouble()
+    trouble.listen(lambda: heard.append(trouble.text))
+    trouble.failed("a shard", Unreachable("full"))
+    trouble.failed("commit", Unreachable("away"))
+    trouble.failed("a shard", Unreachable("full"))
+    trouble.worked("a shard")
+    trouble.worked("export")
+    trouble.clear()
+    assert heard == ["full", "away", ""]
 
 
 async def test_retention_keeps_the_newest_checkpoints(scene: Scene) -> None:

@@ -130,6 +130,7 @@ async def test_every_field_of_a_report_but_the_figures_calls_for_a_pass():
         "saved_request": "a",
         "stopped": "b",
         "stopped_at_step": 3,
+        "trouble": "the store is full",
         "epoch": 9,
     }
     assert set(values) == set(Report.model_fields) - {"type", "step", *_FIGURES}

@@ -140,6 +140,27 @@ def test_an_operator_that_has_just_begun_does_not_say_that_nobody_reports() -> N
     assert [condition.status for condition in status.conditions if condition.type == "Reporting"] == ["False"], "that one is gone"
 
 
+def test_trouble_with_the_storage_is_told_once_and_taken_back() -> None:
+    seen = healthy()
+    assert seen.job.status.condition("StorageFailing") is None
+    troubled = Observed(**(vars(seen) | {"report": make_report(trouble="worker 1: the store is full")}))
+    first = plan(troubled, SETTINGS, NOW + timedelta(seconds=1))
+    condition = first.status.condition("StorageFailing")
+    assert condition is not None
+    assert (condition.status, condition.reason, condition.message) == ("True", "StorageFails", "worker 1: the store is full")
+    assert (first.status.phase, first.status.message) == ("Running", "worker 1: the store is full")
+    assert [(event.type, event.reason) for event in first.events] == [("Warning", "StorageFails")]
+    later = seen.job.model_copy(update={"status": first.status})
+    assert plan(Observed(**(vars(troubled) | {"job": later})), SETTINGS, NOW + timedelta(seconds=2)).status == first.status
+    unheard = plan(Observed(**(vars(troubled) | {"job": later, "report": None})), SETTINGS, NOW + timedelta(seconds=2)).status
+    assert unheard.condition("StorageFailing") == condition, "nobody says otherwise"
+    mended = plan(Observed(**(vars(seen) | {"job": later})), SETTINGS, NOW + timedelta(seconds=3))
+    condition = mended.status.condition("StorageFailing")
+    assert condition is not None
+    assert (condition.status, condition.reason, condition.message) == ("False", "StorageWorks", "")
+    assert mended.events == ()
+
+
 def test_all_conditions_speak_of_the_generation_they_saw() -> None:
     status = after(make_seen(make_job(make_status(), generation=4)))
     assert {condition.type for condition in status.conditions} == {"Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid"}

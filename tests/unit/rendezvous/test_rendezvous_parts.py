@@ -12,9 +12,11 @@ from certificates import make_certificate
 from rendezvous_builders import make_generation, make_history, make_intent, make_log, make_member
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, REPORT, Intent, WorkerSeat
 from trainingjob_api.contract.messages import (
+    Beat,
     Failure,
     FailureCause,
     GenerationId,
+    Hello,
     LogPosition,
     MemberId,
     Phase,
@@ -27,6 +29,7 @@ from trainingjob_api.contract.messages import (
     StoreReply,
     StoreRequest,
 )
+from trainingjob_api.contract.runtime import CONTRACT_VERSION
 from trainingjob_api.contract.tls import client_context, server_context
 from trainingjob_rendezvous import store as store_module
 from trainingjob_rendezvous.failures import Failures
@@ -35,6 +38,7 @@ from trainingjob_rendezvous.pulse import TICK_SECONDS, Pulse
 from trainingjob_rendezvous.quorum.admission import UNLISTED_SECONDS, refuse_agent, widened
 from trainingjob_rendezvous.quorum.history import Decision
 from trainingjob_rendezvous.quorum.members import AgentId
+from trainingjob_rendezvous.rendezvous import Rendezvous
 from trainingjob_rendezvous.report import Requests, assemble, encode
 from trainingjob_rendezvous.saves import COMMIT_SECONDS, Saves
 from trainingjob_rendezvous.store import Store
@@ -309,3 +313,31 @@ class TestTls:
 
 def test_generations_are_compared_by_attempt_epoch_and_n() -> None:
     assert GenerationId(1, 9, 9) < GenerationId(2, 1, 1) < GenerationId(2, 1, 2) < GenerationId(2, 2, 3)
+
+
+class TestTrouble:
+    def hello(self, rendezvous: Rendezvous, worker: int) -> AgentId:
+        hello = Hello(contract=CONTRACT_VERSION, build="b", worker=worker, incarnation=0, address="a")
+        assert rendezvous.hello(0.0, hello) is None
+        return AgentId(worker, 0)
+
+    def test_the_first_workers_is_told_until_it_has_none_or_is_gone(self) -> None:
+        rendezvous = Rendezvous(now=0.0, epoch=1, first_intent=make_intent(2, build="b"))
+        agents = [self.hello(rendezvous, worker) for worker in (0, 1)]
+        for agent in reversed(agents):
+            rendezvous.hear(1.0, agent, Beat(trouble="the store is full"))
+            rendezvous.hear(2.0, agent, Beat(trouble="the store is full"))
+        assert rendezvous.report().trouble == "worker 0: the store is full"
+        assert [line for line in rendezvous.events if "storage" in line] == [
+            f"worker {worker}.0 cannot use the storage: the store is full" for worker in (1, 0)
+        ]
+        rendezvous.hear(3.0, agents[0], Beat())
+        assert rendezvous.report().trouble == "worker 1: the store is full"
+        rendezvous.lost(4.0, agents[1], FailureCause.LOST)
+        assert rendezvous.report().trouble == ""
+
+    def test_a_new_connection_says_it_again(self) -> None:
+        rendezvous = Rendezvous(now=0.0, epoch=1, first_intent=make_intent(1, build="b"))
+        rendezvous.hear(1.0, self.hello(rendezvous, 0), Beat(trouble="the store is full"))
+        self.hello(rendezvous, 0)
+        assert rendezvous.report().trouble == ""

@@ -21,6 +21,7 @@ from trainingjob_agent.history import History
 from trainingjob_agent.link import Peer
 from trainingjob_agent.process.output import Console
 from trainingjob_agent.settings import Settings
+from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import Uploads
 from trainingjob_api.contract.messages import LogPosition
 from trainingjob_api.contract.runtime import PREFIX, ExitCode, Termination, WorkerEnvironment
@@ -43,13 +44,14 @@ def build(settings: Settings, console: Console) -> Agent:
     told, checkpoint = settings.told, settings.spec.checkpoint
     storage = checkpoint.storage
     store = open_store(storage.uri, storage.endpoint_url, storage.region, settings.environ)
+    trouble = Trouble()
     journal = Journal(store, told.job_uid, told.job, told.build, checkpoint.adopt, time.time)
 
     def history(moved: Callable[[LogPosition], None]) -> History:
-        return History(store, journal, keep=checkpoint.keep, attempts=settings.attempts, moved=moved)
+        return History(store, journal, keep=checkpoint.keep, attempts=settings.attempts, trouble=trouble, moved=moved)
 
     peer = Peer(told.rendezvous, client_context(told.rendezvous_certificate), told.token)
-    return Agent(settings, peer, Uploads(store, settings.attempts), history, console)
+    return Agent(settings, peer, Uploads(store, settings.attempts, trouble), history, console, trouble)
 
 
 async def work(settings: Settings, console: Console) -> Termination:

@@ -22,10 +22,12 @@ from trainingjob_agent.process.output import Console, LifeLog
 from trainingjob_agent.process.script import ScriptSlot
 from trainingjob_agent.process.slot import TrainerSlot
 from trainingjob_agent.settings import Settings
+from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import RunLogs, Uploads
 from trainingjob_api.contract.channel import ExportModel, Opened, Released, Snapshot
 from trainingjob_api.contract.messages import (
     AgentMessage,
+    Beat,
     Commit,
     GenerationId,
     Hello,
@@ -59,10 +61,13 @@ class Agent:
         uploads: Uploads,
         history: Callable[[Callable[[LogPosition], None]], History],
         console: Console,
+        trouble: Trouble,
     ) -> None:
-        """Nothing is started yet; `history` is made with the callback for its positions."""
+        """Nothing is started yet; `history` is made with the callback for its positions, `trouble` is what it and `uploads` tell of."""
         self.settings = settings
         self._uploads = uploads
+        self._trouble = trouble
+        trouble.listen(lambda: self._say(self._beat()))
         self._history = history(self._moved)
         self._logs = RunLogs(settings, console, uploads)
         self._outbox = Outbox()
@@ -71,6 +76,7 @@ class Agent:
         self._link = Link(
             peer,
             beat_seconds=settings.beat_seconds,
+            beat=self._beat,
             startup_seconds=recovery.startup_timeout_seconds,
             greet=self._greet,
             receive=self._heard,
@@ -217,7 +223,10 @@ class Agent:
             orders=outbox.orders,
             members=outbox.members([slot.report for slot in self.slots], time.monotonic()),
         )
-        return [hello, *outbox.after_hello()]
+        return [hello, *([self._beat()] if self._trouble.text else []), *outbox.after_hello()]
+
+    def _beat(self) -> Beat:
+        return Beat(trouble=self._trouble.text)
 
     def _say(self, message: AgentMessage) -> bool:
         return self._link.send(message)
@@ -235,6 +244,8 @@ class Agent:
         before = self.orders
         if not self._outbox.hear(orders) or orders == before:
             return
+        if before is not None and (orders.checkpoint or 0) > (before.checkpoint or 0):
+            self._trouble.clear()
         for slot in self.slots:
             slot.told(orders)
         self._changed.set()

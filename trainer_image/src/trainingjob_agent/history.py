@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from trainingjob_agent.arena import Lease, SharedFiles
 from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError
+from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import retried
 from trainingjob_api.contract.channel import ExportModel, Opened, Released
 from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore, SaveId
@@ -44,7 +45,9 @@ class _Shards:
 class History:
     """This agent's hand on the log."""
 
-    def __init__(self, store: Store, journal: Journal, *, keep: int, attempts: int, moved: Callable[[LogPosition], None]) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, *, keep: int, attempts: int, trouble: Trouble, moved: Callable[[LogPosition], None]
+    ) -> None:
         """Nothing is read yet.
 
         Args:
@@ -52,12 +55,14 @@ class History:
             journal: the job's log in it.
             keep: checkpoints that retention leaves.
             attempts: tries of a commit before another agent may do it.
+            trouble: told what the store does not do.
             moved: told each newest position.
         """
         self._store = store
         self._journal = journal
         self._keep = keep
         self._attempts = attempts
+        self._trouble = trouble
         self._moved = moved
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="log")
         self._committing: set[SaveId] = set()
@@ -79,7 +84,7 @@ class History:
             return self._journal.restore(generation, restore, shards)
 
         try:
-            opening = await retried("opening the attempt", read, self._pool, None)
+            opening = await retried("opening the attempt", read, self._pool, None, self._trouble)
         except AttemptTaken as error:
             _log.warning("%s", error)
             await self.look()
@@ -102,7 +107,7 @@ class History:
             return
         self._committing.add(commit.save)
         try:
-            self._moved(await retried("commit", lambda: self._journal.commit(commit, epoch), self._pool, self._attempts))
+            self._moved(await retried("commit", lambda: self._journal.commit(commit, epoch), self._pool, self._attempts, self._trouble))
         except Fenced as error:
             _log.warning("step %d is not committed: %s", commit.save.step, error)
             await self.look()
@@ -125,7 +130,7 @@ class History:
 
         try:
             with lease.held(model.buffer):
-                self._moved(await retried("export", keep, self._pool, None))
+                self._moved(await retried("export", keep, self._pool, None, self._trouble))
         except StorageError as error:
             _log.error("the model is not kept: %s", error)
             await self.look()
@@ -136,7 +141,7 @@ class History:
         """End the log with `done`, without a model."""
         authority = Authority(generation.attempt, max(epoch, generation.epoch))
         try:
-            self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None))
+            self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None, self._trouble))
         except StorageError as error:
             _log.error("the job's end is not in the log: %s", error)
             await self.look()

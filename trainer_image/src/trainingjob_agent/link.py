@@ -74,6 +74,7 @@ class Link:
         peer: Peer,
         *,
         beat_seconds: float,
+        beat: Callable[[], Beat],
         startup_seconds: float,
         greet: Callable[[], Sequence[AgentMessage]],
         receive: Callable[[Orders | StoreReply | Commit], None],
@@ -84,6 +85,7 @@ class Link:
         Args:
             peer: the rendezvous.
             beat_seconds: the longest silence while connected.
+            beat: what to say then.
             startup_seconds: how long the first contact may take.
             greet: what to say first on each connection.
             receive: takes what the rendezvous says.
@@ -91,6 +93,7 @@ class Link:
         """
         self._peer = peer
         self._beat_seconds = beat_seconds
+        self._beat = beat
         self._startup_seconds = startup_seconds
         self._greet = greet
         self._receive = receive
@@ -206,7 +209,7 @@ class Link:
                 async with asyncio.timeout(self._beat_seconds):
                     text = await outgoing.get()
             except TimeoutError:
-                outgoing.put_nowait(_encode(Beat()))
+                outgoing.put_nowait(_encode(self._beat()))
                 continue
             try:
                 await socket.send_str(text)

@@ -16,15 +16,18 @@ from typing import TypeVar
 from trainingjob_agent.arena import Lease
 from trainingjob_agent.process.output import Console, LifeLog
 from trainingjob_agent.settings import Settings
+from trainingjob_agent.trouble import Trouble
 from trainingjob_api.contract.channel import Snapshot
 from trainingjob_api.contract.messages import MemberId, Shard
 from trainingjob_api.storage.layout import Label, run_log_key, shard_key, shard_name
 from trainingjob_storage.checkpoints import shard_digest
-from trainingjob_storage.errors import StorageError, Unreachable
+from trainingjob_storage.errors import Refused, StorageError, Unreachable
 from trainingjob_storage.store import Store
 
 _log = logging.getLogger(__name__)
 _THREADS = 4
+TOLD_TRIES = 3
+"""A store that fails so often in a row is more than a moment's trouble."""
 T = TypeVar("T")
 
 
@@ -33,8 +36,8 @@ def retry_delay(tries: int, chance: float) -> float:
     return float(min(30.0, 0.5 * 2 ** min(tries - 1, 10)) * (0.5 + chance))
 
 
-async def retried(what: str, call: Callable[[], T], pool: ThreadPoolExecutor, attempts: int | None) -> T:
-    """Call in a thread until the store can be reached; with `attempts` None, for ever.
+async def retried(what: str, call: Callable[[], T], pool: ThreadPoolExecutor, attempts: int | None, trouble: Trouble) -> T:
+    """Call in a thread until the store can be reached; with `attempts` None, for ever. A store that goes on failing is told as trouble.
 
     Raises:
         StorageError: trying again is useless, or was so for `attempts` times.
@@ -43,21 +46,28 @@ async def retried(what: str, call: Callable[[], T], pool: ThreadPoolExecutor, at
     while True:
         tries += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, call)
-        except Unreachable as error:
-            if tries == attempts:
+            found = await asyncio.get_running_loop().run_in_executor(pool, call)
+        except (Refused, Unreachable) as error:
+            ends = isinstance(error, Refused) or tries == attempts
+            if ends or tries >= TOLD_TRIES:
+                trouble.failed(what, error)
+            if ends:
                 raise
             delay = retry_delay(tries, random.random())
             _log.warning("%s: %s; trying again in %.1f s", what, error, delay)
             await asyncio.sleep(delay)
+        else:
+            trouble.worked(what)
+            return found
 
 
 class Uploads:
     """The uploads of one agent."""
 
-    def __init__(self, store: Store, attempts: int) -> None:
+    def __init__(self, store: Store, attempts: int, trouble: Trouble) -> None:
         self._store = store
         self._attempts = attempts
+        self._trouble = trouble
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="upload")
 
     async def shard(self, lease: Lease, snapshot: Snapshot) -> Shard:
@@ -77,7 +87,7 @@ class Uploads:
             return digest
 
         with lease.held(snapshot.buffer):
-            digest = await retried(key, bring, self._pool, self._attempts)
+            digest = await retried("a shard", bring, self._pool, self._attempts, self._trouble)
         return Shard(rank=snapshot.rank, name=name, bytes=snapshot.length, blake3=digest, entries=snapshot.entries)
 
     async def log(self, member: MemberId, log: LifeLog) -> None:

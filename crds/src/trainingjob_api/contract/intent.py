@@ -89,6 +89,8 @@ class Report(Record):
     stopped: str | None = None
     """The last `stop` request that was carried out: all members have left the loop."""
     stopped_at_step: int | None = None
+    trouble: str = ""
+    """What keeps a worker from storage just now, for a person; "": nothing that is known."""
 
 
 INTENT: TypeAdapter[Intent] = TypeAdapter(Intent)

@@ -152,9 +152,11 @@ class Progress(Record):
 
 
 class Beat(Record):
-    """Nothing changed, but the agent lives."""
+    """The agent lives. Sent when nothing else was for a while, and when its trouble changes."""
 
     type: Literal["beat"] = "beat"
+    trouble: str = ""
+    """What keeps it from storage just now, for a person; "": nothing that it knows of."""
 
 
 class SaveId(Record):
@@ -278,8 +280,7 @@ class Source(Record):
     """Where a generation's state comes from."""
 
     kind: Literal["Peer", "Storage"]
-    """Peer: rank `rank` has it. Storage: rank 0 opens the attempt (fence, choose and read the checkpoint, or start
-    fresh); then it is the source."""
+    """Peer: rank `rank` has it. Storage: rank 0 opens the attempt (fence, read the checkpoint or start fresh); then it is the source."""
     rank: int = 0
     state: State | None = None
     """With Peer: what the source holds; who holds the same copies nothing."""
@@ -347,7 +348,6 @@ class Orders(Record):
     type: Literal["orders"] = "orders"
     epoch: int
     generation: Generation | None = None
-    """The newest one."""
     stage: Stage = Stage.OVER
     regroup: bool = False
     """A newer generation is wanted: stop after the step at which all ranks know, and report Idle."""

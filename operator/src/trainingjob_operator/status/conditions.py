@@ -10,6 +10,7 @@ from datetime import datetime
 
 from trainingjob_api.status import CONDITIONS, Condition
 from trainingjob_operator.policy import Course, Decision, gang, rollback, suspend
+from trainingjob_operator.policy.wanted import current_report
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.waiting import is_unheard_yet, obstacle, released
@@ -42,6 +43,7 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
+    yield from _storage(seen, decision)
 
 
 def _is_streaming(seen: Observed, decision: Decision) -> bool:
@@ -60,6 +62,18 @@ def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
         yield "Waiting", True, *waits
     elif seen.job.status.condition("Waiting") is not None:
         yield "Waiting", False, Reason.NOT_WAITING, ""
+
+
+def _storage(seen: Observed, decision: Decision) -> Iterator[Claim]:
+    """Trouble that workers have with the storage. Without a report: as it was."""
+    report, before = current_report(seen), seen.job.status.condition("StorageFailing")
+    told = "" if report is None else report.trouble
+    if report is None and before is not None and before.status == "True":
+        told = before.message
+    if told and decision.course in (Course.RUNNING, Course.STOPPING):
+        yield "StorageFailing", True, Reason.STORAGE_FAILS, told
+    elif before is not None:
+        yield "StorageFailing", False, Reason.STORAGE_WORKS, ""
 
 
 def _ends(decision: Decision) -> Iterator[Claim]:

@@ -204,7 +204,7 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
         return waits[1]
     if report is None:
         return seen.job.status.message if is_unheard_yet(seen, decision) else ""
-    return report.reason
+    return report.trouble or report.reason
 
 
 def _shown(value: float | None) -> float | None:

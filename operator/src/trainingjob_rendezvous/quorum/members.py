@@ -70,6 +70,8 @@ class Agent:
     claim: Orders | None
     """The orders it named in its Hello."""
     leaving: bool = False
+    trouble: str = ""
+    """What keeps it from storage."""
     members: dict[int, Member] = field(default_factory=dict)
     """By number of the process; only the newest life of each."""
     progress: dict[int, Progress] = field(default_factory=dict)
