@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(420)
 
 
 def test_a_running_job_is_rolled_back_in_place(make: Make, undisturbed: LocalJob) -> None:
-    job = make()
+    job = make(checkpoint__keep=20)  # the command takes its time, and its checkpoint is to be there still
     with job.running() as run:
         run.until("two checkpoints", lambda: len(job.checkpoints()) >= 2)
         before = job.trainers()

@@ -72,13 +72,25 @@ def test_checkpoints_that_are_refused_cost_no_step_and_the_end_waits_for_the_sto
             run.until("the last step is done", lambda: job.status().get("display", {}).get("progress") == "100%", seconds=120)
             run.until("the last checkpoint is tried again", lambda: "trying again" in output(job))
             assert job.status().get("restarts", 0) == 0
+            shards = run.until("the refusal is told", lambda: trouble(job))
             del broken[0]
-            run.until("the model is refused", lambda: "the model is not kept" in output(job))
+            model = run.until("the model is refused", lambda: "/export/" in (found := trouble(job)) and found)
             broken.clear()
             ended = run.ends()
     assert ended.returncode == 0, ended.stdout
     assert proxy.fired >= 2
     assert job.status()["restarts"] == 0
+    assert trouble(job) == ""
+    assert "/saves/" in shards
+    for message in (shards, model):
+        assert message.startswith("worker 0: spec.checkpoint.storage: the store refuses s3://")
+        assert message.endswith("may list, read, write and delete there"), "nothing is cut off"
+
+
+def trouble(job: LocalJob) -> str:
+    """What the condition StorageFailing says, while it is true."""
+    found = next((item for item in job.status().get("conditions", ()) if item["type"] == "StorageFailing"), {"status": "False"})
+    return str(found["message"]) if found["status"] == "True" else ""
 
 
 def output(job: LocalJob) -> str:

@@ -68,7 +68,7 @@ def test_wrong_keys_are_refused_naming_the_field(bucket, wrong, request_):
 @pytest.mark.parametrize("request_", ["create", "put", "get", "list", "probe"])
 def test_a_missing_bucket_is_refused_and_never_taken_for_an_empty_one(bucket, request_):
     store = open_store("s3://there-is-no-such-bucket/x", bucket.endpoint, None, bucket.environ)
-    with pytest.raises(Refused, match=r"NoSuchBucket.*spec\.checkpoint\.storage\.uri"):
+    with pytest.raises(Refused, match=r"spec\.checkpoint\.storage: .*NoSuchBucket.*the bucket of uri"):
         REQUESTS[request_](store)
 
 

@@ -78,6 +78,7 @@ async def test_the_end_of_a_life_during_a_break_is_told_afterwards(scene: Scene)
 async def test_store_calls_are_relayed_under_their_own_ids(scene: Scene) -> None:
     async with scene.agent(workers={"replicas": 1, "processesPerWorker": 2}):
         value = base64.b64encode(b"address").decode()
+        await scene.rendezvous.next(Hello)
         for puppet in (await scene.puppets.next(), await scene.puppets.next()):
             puppet.say("store", id=1, operation="set", prefix="a1e1n1", keys=["k"], value=value)
             assert (await puppet.hears("store_reply"))["id"] == 1
