@@ -17,7 +17,7 @@ from trainingjob_agent.uploads import retried
 from trainingjob_api.contract.messages import Beat, Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Saved, SaveId
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.manifest import Position, TensorSlice, slices_json
-from trainingjob_storage.errors import Unreachable
+from trainingjob_storage.errors import Refused, Unreachable
 from trainingjob_storage.journal import Journal
 from trainingjob_storage.store import open_store
 from unit.agent.scene import Puppet, Scene, make_generation, orders
@@ -221,11 +221,12 @@ def test_each_errand_has_its_trouble_until_it_is_done() -> None:
     trouble.listen(lambda: heard.append(trouble.text))
     trouble.failed("a shard", Unreachable("full"))
     trouble.failed("commit", Unreachable("away"))
-    trouble.failed("a shard", Unreachable("full"))
+    trouble.failed("a shard", Unreachable("full still"))
+    trouble.failed("a shard", Refused("forbidden"))
     trouble.worked("a shard")
     trouble.worked("export")
     trouble.clear()
-    assert heard == ["full", "away", ""]
+    assert heard == ["full", "forbidden", "away", ""]
 
 
 async def test_retention_keeps_the_newest_checkpoints(scene: Scene) -> None:
