@@ -12,7 +12,7 @@ from integration.api.edits import nested
 from integration.api_server import ApiServer
 from integration.jobs import Jobs
 from integration.rest import Rest
-from trainingjob_api.status import Condition, Status
+from trainingjob_api.status import CONDITIONS, Condition, Status
 from unit.api.manifests import MINIMAL, yaml
 from unit.api.test_status_model import full
 
@@ -69,7 +69,7 @@ def test_a_full_status_is_stored_as_it_was_written_and_read_back(jobs: Jobs, job
 
 def distinct(status: Status) -> Status:
     """The status with conditions of different types, since the API server keeps one of each."""
-    kinds = ("Complete", "Failed", "Suspended", "Ready", "Reporting", "Valid", "Waiting", "Another")
+    kinds = (*sorted(CONDITIONS)[1:], "Another")
     return status.model_copy(
         update={"conditions": tuple(found.model_copy(update={"type": kind}) for found, kind in zip(status.conditions, kinds, strict=True))}
     )
