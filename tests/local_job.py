@@ -167,6 +167,12 @@ class LocalJob:
             return found
         return {}
 
+    def condition(self, kind: str) -> dict[str, Any]:
+        """A condition of the job; empty if it is not there."""
+        found = [condition for condition in self.status().get("conditions", ()) if condition["type"] == kind]
+        assert len(found) <= 1, found
+        return found[0] if found else {}
+
     def step(self) -> int:
         """The newest step that the status knows."""
         return int(self.status().get("step") or 0)

@@ -219,9 +219,8 @@ class Rendezvous:
     def report(self) -> Report:
         """All that the operator is to be told."""
         paces = [pace for agent in self.members.agents.values() for pace in agent.progress.values()]
-        report = assemble(self._intent, self.history, self.decision, self.members.snapshot(), paces, self.failures, self.requests)
-        troubled = min((agent for agent in self.members.agents.values() if agent.trouble), key=lambda agent: agent.id, default=None)
-        return report if troubled is None else report.model_copy(update={"trouble": f"worker {troubled.id.worker}: {troubled.trouble}"})
+        members, trouble = self.members.snapshot(), self.members.trouble()
+        return assemble(self._intent, self.history, self.decision, members, paces, self.failures, self.requests, trouble)
 
     def live(self) -> Generation | None:
         """The generation that is forming or runs."""

@@ -54,8 +54,9 @@ def assemble(
     paces: Sequence[Progress],
     failures: Failures,
     requests: Requests,
+    trouble: str = "",
 ) -> Report:
-    """The report of this moment."""
+    """The report of this moment. `trouble`: what keeps a worker from storage."""
     generation = history.generation
     by_member = {pace.member: pace for pace in paces}
     running = [pace for member in members if (pace := by_member.get(member.id)) is not None and member.phase.running()]
@@ -82,6 +83,7 @@ def assemble(
         saved_request=requests.saved,
         stopped=requests.stopped,
         stopped_at_step=requests.stopped_at_step,
+        trouble=trouble,
     )
 
 

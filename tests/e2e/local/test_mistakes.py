@@ -26,7 +26,7 @@ def fails(job: LocalJob, reason: str) -> str:
     assert ended.returncode == 1, ended.stdout
     status = job.status()
     assert status["phase"] == "Failed"
-    (failed,) = [condition for condition in status["conditions"] if condition["type"] == "Failed"]
+    failed = job.condition("Failed")
     assert failed["reason"] == reason, failed
     assert failed["message"] in ended.stdout
     assert [event["reason"] for event in job.events()].count(reason) == 1
@@ -106,11 +106,6 @@ def test_the_storage_of_another_job(make: Make) -> None:
     assert lives(job) <= 1
 
 
-def condition(job: LocalJob, kind: str) -> dict[str, Any] | None:
-    """One of the status' conditions."""
-    return next((found for found in job.status().get("conditions", ()) if found["type"] == kind), None)
-
-
 def test_storage_that_takes_no_checkpoint_any_more_is_told_while_training_goes_on(make: Make) -> None:
     """As credentials that expire, or a volume that is taken away: what was saved is kept, and what comes after it is saved again."""
     job = make("runs-dry", **TWO)
@@ -119,16 +114,15 @@ def test_storage_that_takes_no_checkpoint_any_more_is_told_while_training_goes_o
         run.until("a checkpoint", lambda: job.status().get("checkpoint", 0) >= 100)
         saves.rename(away)
         saves.write_text("in the way")
-        run.until("it is told", lambda: (condition(job, "StorageFailing") or {}).get("status") == "True")
-        told, message = condition(job, "StorageFailing"), job.status()["message"]
+        run.until("it is told", lambda: job.condition("StorageFailing").get("status") == "True")
+        told, message = job.condition("StorageFailing"), job.status()["message"]
         kept, step = job.status()["checkpoint"], job.step()
         run.until_step(step + 100)
         assert job.status()["checkpoint"] == kept, "nothing was saved meanwhile"
         saves.unlink()
         away.rename(saves)
-        run.until("it works again", lambda: condition(job, "StorageFailing")["status"] == "False")  # type: ignore[index]
+        run.until("it works again", lambda: job.condition("StorageFailing")["status"] == "False")
         assert run.ends().returncode == 0
-    assert told is not None
     assert told["reason"] == "StorageFails"
     assert told["message"] == message
     assert re.match(r"worker [01]: spec\.checkpoint\.storage\.uri: .*/saves", message), message

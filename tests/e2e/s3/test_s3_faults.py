@@ -26,7 +26,7 @@ def fails(job: LocalJob) -> str:
     ended = job.run()
     assert ended.returncode == 1, ended.stdout
     assert "Traceback" not in ended.stdout
-    (failed,) = [condition for condition in job.status()["conditions"] if condition["type"] == "Failed"]
+    failed = job.condition("Failed")
     assert failed["reason"] == "UserError"
     assert job.status().get("step") is None
     assert [event["reason"] for event in job.events()].count("WorkerLost") <= 1
@@ -89,8 +89,8 @@ def test_checkpoints_that_are_refused_cost_no_step_and_the_end_waits_for_the_sto
 
 def trouble(job: LocalJob) -> str:
     """What the condition StorageFailing says, while it is true."""
-    found = next((item for item in job.status().get("conditions", ()) if item["type"] == "StorageFailing"), {"status": "False"})
-    return str(found["message"]) if found["status"] == "True" else ""
+    found = job.condition("StorageFailing")
+    return str(found["message"]) if found.get("status") == "True" else ""
 
 
 def output(job: LocalJob) -> str:

@@ -1,9 +1,8 @@
 """What agents and the rendezvous say to each other: JSON over one WebSocket. Pure.
 
 Both sides tell their *state*, whole, whenever it changes (`MemberReport`, `Orders`): repeating a message is harmless, and a new connection
-starts with the same words as an old one went on with. Only the process groups' store and the making of a checkpoint are requests
-with an answer. A training process hears the same `Orders`, handed on by its agent (see `channel`).
-"""
+starts with the same words as an old one went on with. Only the process groups' store and the making of a checkpoint are requests with an
+answer. A training process hears the same `Orders`, handed on by its agent (see `channel`)."""
 
 from __future__ import annotations
 
@@ -348,6 +347,7 @@ class Orders(Record):
     type: Literal["orders"] = "orders"
     epoch: int
     generation: Generation | None = None
+    """The newest one."""
     stage: Stage = Stage.OVER
     regroup: bool = False
     """A newer generation is wanted: stop after the step at which all ranks know, and report Idle."""

@@ -83,6 +83,14 @@ def current_report(seen: Observed) -> Report | None:
     return report if report is not None and report.epoch == seen.job.status.rendezvous.epoch else None
 
 
+def is_unheard_yet(seen: Observed, wanted: Wanted) -> bool:
+    """The job's rendezvous has been heard, by an operator before this one, which has just begun.
+
+    It leaves the status as it was: else it would write of every job what it hears better a moment later.
+    """
+    return seen.report is None and seen.connecting and wanted.rendezvous_seen
+
+
 def seats(seen: Observed, wanted: Wanted) -> dict[int, int]:
     """Worker -> incarnation of the workers that the spec asks for."""
     workers = seen.job.spec.workers

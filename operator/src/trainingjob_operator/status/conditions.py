@@ -10,10 +10,10 @@ from datetime import datetime
 
 from trainingjob_api.status import CONDITIONS, Condition
 from trainingjob_operator.policy import Course, Decision, gang, rollback, suspend
-from trainingjob_operator.policy.wanted import current_report
+from trainingjob_operator.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
-from trainingjob_operator.status.waiting import is_unheard_yet, obstacle, released
+from trainingjob_operator.status.waiting import obstacle, released
 
 Claim = tuple[str, bool, Reason, str]
 """Type, value, reason, message."""
@@ -51,7 +51,7 @@ def _is_streaming(seen: Observed, decision: Decision) -> bool:
     if decision.course not in (Course.RUNNING, Course.STOPPING):
         return False
     before = seen.job.status.condition("Reporting")
-    return seen.reporting or (is_unheard_yet(seen, decision) and before is not None and before.status == "True")
+    return seen.reporting or (is_unheard_yet(seen, decision.wanted) and before is not None and before.status == "True")
 
 
 def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
@@ -67,9 +67,8 @@ def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
 def _storage(seen: Observed, decision: Decision) -> Iterator[Claim]:
     """Trouble that workers have with the storage. Without a report: as it was."""
     report, before = current_report(seen), seen.job.status.condition("StorageFailing")
-    told = "" if report is None else report.trouble
-    if report is None and before is not None and before.status == "True":
-        told = before.message
+    was = before.message if before is not None else ""
+    told = was if report is None else report.trouble
     if told and decision.course in (Course.RUNNING, Course.STOPPING):
         yield "StorageFailing", True, Reason.STORAGE_FAILS, told
     elif before is not None:

@@ -18,12 +18,12 @@ from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.identity import choose, key_id
 from trainingjob_operator.ledger import Ledger, Row
 from trainingjob_operator.policy import Course, Decision, attempts, rollback
-from trainingjob_operator.policy.wanted import current_report, done_words
+from trainingjob_operator.policy.wanted import current_report, done_words, is_unheard_yet
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
 from trainingjob_operator.status.phase import JobPhase, is_training, phase
-from trainingjob_operator.status.waiting import is_unheard_yet, obstacle, released
+from trainingjob_operator.status.waiting import obstacle, released
 
 _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
 _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
@@ -56,9 +56,8 @@ def next_status(seen: Observed, decision: Decision, settings: Settings, ledger: 
     fresh = _replace(old, _fields(seen, decision, settings, ledger, now))
     if _without(fresh, _FIGURES) != _without(old, _FIGURES):
         return fresh
-    if decision.course in _AT_REST or _without(fresh, _SILENT_FIGURES) == _without(old, _SILENT_FIGURES):
-        return old
-    if is_unheard_yet(seen, decision):
+    held = decision.course in _AT_REST or is_unheard_yet(seen, decision.wanted)
+    if held or _without(fresh, _SILENT_FIGURES) == _without(old, _SILENT_FIGURES):
         return old
     waited = (now - old.ledger_mark).total_seconds() if old.ledger_mark is not None else settings.progress_seconds
     return fresh if not 0 <= waited < settings.progress_seconds else old
@@ -203,7 +202,7 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
     if waits is not None:
         return waits[1]
     if report is None:
-        return seen.job.status.message if is_unheard_yet(seen, decision) else ""
+        return seen.job.status.message if is_unheard_yet(seen, decision.wanted) else ""
     return report.trouble or report.reason
 
 

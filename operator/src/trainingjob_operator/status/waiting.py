@@ -24,11 +24,3 @@ def released(decision: Decision) -> str:
     stop, record = decision.wanted.stop, decision.wanted.placement
     again = f", and asked for again at {record.retry_time:%H:%M:%S} UTC" if record is not None and record.retry_time is not None else ""
     return f"{stop.message if stop is not None else 'too few workers ran'}; the pods are given back{again}"
-
-
-def is_unheard_yet(seen: Observed, decision: Decision) -> bool:
-    """The job's rendezvous has been heard, by an operator before this one, which has just begun.
-
-    It leaves the status as it was: else it would write of every job what it hears better a moment later.
-    """
-    return seen.report is None and seen.connecting and decision.wanted.rendezvous_seen

@@ -135,6 +135,11 @@ class Members:
         found = (replace(member, leaving=agent.leaving) for agent in self.agents.values() for member in agent.members.values())
         return tuple(sorted(found, key=lambda member: member.id))
 
+    def trouble(self) -> str:
+        """What keeps the first worker that has trouble from storage, and which it is; "" if none has."""
+        troubled = min((agent for agent in self.agents.values() if agent.trouble), key=lambda agent: agent.id, default=None)
+        return "" if troubled is None else f"worker {troubled.id.worker}: {troubled.trouble}"
+
     def claims(self) -> Mapping[AgentId, Orders | None]:
         """What each connected agent says it was last told."""
         return {agent.id: agent.claim for agent in self.agents.values()}
