@@ -33,8 +33,12 @@ def own_namespace(name: str) -> Table:
 VIEW: Table = {
     ("batch.trainingjob.dev", "trainingjobs", "", ("get", "list", "watch")),
     ("batch.trainingjob.dev", "trainingjobs/status", "", ("get",)),
+    ("batch.trainingjob.dev", "trainingjobs/scale", "", ("get",)),
 }
-EDIT: Table = {("batch.trainingjob.dev", "trainingjobs", "", ("create", "delete", "deletecollection", "patch", "update"))}
+EDIT: Table = {
+    ("batch.trainingjob.dev", "trainingjobs", "", ("create", "delete", "deletecollection", "patch", "update")),
+    ("batch.trainingjob.dev", "trainingjobs/scale", "", ("patch", "update")),
+}
 
 
 Right = tuple[str, str, str]

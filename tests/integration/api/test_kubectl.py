@@ -9,7 +9,7 @@ import pytest
 from integration.jobs import Jobs
 from integration.kubectl import Kubectl
 from trainingjob_api.crd.definition import schema
-from unit.api.manifests import MINIMAL, yaml
+from unit.api.manifests import MINIMAL, Valid, yaml
 
 STATUS = {
     "phase": "Running",
@@ -99,3 +99,31 @@ def test_describe_shows_the_steps_that_a_rollback_can_go_to(jobs: Jobs, kubectl:
     assert jobs.patch_status("digits", {"status": {"checkpoints": [1000, 1100, 1200]}}).ok
 
     assert "Checkpoints: 1000 1100 1200" in words(kubectl("describe", "tj", "digits", "-n", namespace).stdout)
+
+
+def workers(fields: str) -> dict[str, Any]:
+    """A job with these workers."""
+    return Valid("workers", f"{{spec: {{workers: {fields}}}}}").body()
+
+
+def test_scale_changes_the_number_of_workers(jobs: Jobs, kubectl: Kubectl, namespace: str):
+    jobs.made(workers("{replicas: 2, maxReplicas: 4}"))
+
+    ended = kubectl("scale", "trainingjob/digits", "--replicas=4", "--current-replicas=2", "-n", namespace)
+
+    assert ended.code == 0, ended.stderr
+    assert jobs.get("digits")["spec"]["workers"]["replicas"] == 4
+
+
+@pytest.mark.parametrize(
+    ("replicas", "refusal"),
+    [(5, "spec.workers.maxReplicas"), (1, "spec.workers.minReplicas"), (0, "spec.workers.replicas")],
+)
+def test_scale_is_bound_by_the_rules_of_the_spec(jobs: Jobs, kubectl: Kubectl, namespace: str, replicas: int, refusal: str):
+    jobs.made(workers("{replicas: 2, minReplicas: 2, maxReplicas: 4}"))
+
+    ended = kubectl("scale", "tj", "digits", f"--replicas={replicas}", "-n", namespace)
+
+    assert ended.code != 0
+    assert refusal in ended.stderr
+    assert jobs.get("digits")["spec"]["workers"]["replicas"] == 2

@@ -163,7 +163,15 @@ def test_the_columns_are_the_designs_and_show_fields_that_exist():
     assert names == "PHASE WORKERS STEP PROGRESS LOSS CHECKPOINT RESTARTS GOODPUT AGE"
     paths = {path for path, _ in walk(schema())}
     assert [column["jsonPath"] for column in columns if column["jsonPath"] not in paths | {".metadata.creationTimestamp"}] == []
-    assert version["subresources"] == {"status": {}}
+    assert version["subresources"].keys() == {"status", "scale"}
+
+
+def test_scaling_changes_the_number_of_workers_and_reads_how_many_train():
+    scale = definition()["spec"]["versions"][0]["subresources"]["scale"]
+
+    paths = {path for path, _ in walk(schema())}
+    assert scale == {"specReplicasPath": ".spec.workers.replicas", "statusReplicasPath": ".status.readyWorkers"}
+    assert set(scale.values()) <= paths
 
 
 def test_the_definition_is_named_as_the_resource():

@@ -16,6 +16,9 @@ NAME_RULE = {
     "message": "metadata.name must be a DNS label: at most 63 lower case letters, digits and dashes, beginning with a letter",
 }
 
+SCALE = {"specReplicasPath": ".spec.workers.replicas", "statusReplicasPath": ".status.readyWorkers"}
+"""What `kubectl scale` changes and reads. The rules of the spec hold for them too: minReplicas and maxReplicas bound it."""
+
 
 def definition() -> dict[str, Any]:
     """The CustomResourceDefinition, in apiextensions.k8s.io/v1."""
@@ -39,7 +42,7 @@ def definition() -> dict[str, Any]:
                     "name": resource.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}, "scale": SCALE},
                     "additionalPrinterColumns": [
                         {"name": name, "type": kind, "jsonPath": path} | ({} if kind == "date" else {"description": description})
                         for name, kind, path, description in resource.COLUMNS

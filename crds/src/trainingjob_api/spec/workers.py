@@ -35,12 +35,12 @@ class Workers(SpecModel):
     )
 
     replicas: Count = 1
-    """Workers that train. Changing it on a running job makes the job grow or shrink at a step boundary."""
+    """Workers that train. Changing it on a running job, also by `kubectl scale`, makes the job grow or shrink at a step boundary."""
     min_replicas: Count | None = None
     """Training goes on while at least this many workers are left; below it, training waits for replacements with its state
     in memory. Default: the value of replicas."""
     max_replicas: Count | None = None
-    """The most workers that replicas may be raised to. Default: no limit of its own."""
+    """The most workers that replicas may be raised to, also by `kubectl scale`. Default: no limit of its own."""
     spares: Annotated[Whole, Field(ge=0, le=MAX_WORKERS)] = 0
     """Workers that are kept warm without training, to take a lost worker's place at once."""
     processes_per_worker: Annotated[Whole, Field(ge=1, le=64)] = 1
@@ -69,11 +69,6 @@ class Workers(SpecModel):
     def minimum(self) -> int:
         """Fewer workers than this do not train."""
         return self.replicas if self.min_replicas is None else self.min_replicas
-
-    @property
-    def maximum(self) -> int:
-        """More workers than this are never asked for."""
-        return MAX_WORKERS if self.max_replicas is None else self.max_replicas
 
     @property
     def world(self) -> int:
