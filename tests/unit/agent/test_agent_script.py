@@ -121,6 +121,22 @@ async def test_a_program_that_is_not_there_is_a_user_error_that_names_the_field(
     assert words.message.startswith("spec.training.script.command")
 
 
+async def test_the_command_has_the_scripts_environment_in_it(scene: Scene, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/d")
+    code = f"import pathlib, sys; pathlib.Path(r'{out}', 'words').write_text(repr(sys.argv[1:]))"
+    words = ["--data=$(DATA)", "$(RANK)/$(WORLD_SIZE)", "$(TRAININGJOB_TOKEN)", "$$(DATA)", "$(NOWHERE)"]
+    command = script(code)["training"]["script"]["command"]
+    async with scene.agent(training={"script": {"command": [*command, *words]}}) as running:
+        await scene.rendezvous.next(Hello)
+        await scene.rendezvous.say(orders(make_generation(), Stage.PROPOSED))
+        await phase(scene.rendezvous, Phase.FORMED)
+        await scene.rendezvous.say(orders(make_generation()))
+        await phase(scene.rendezvous, Phase.FINISHING)
+        await scene.rendezvous.say(orders(make_generation(), done=True))
+        await running.words()
+    assert (out / "words").read_text() == repr(["--data=/d", "0/1", "$(TRAININGJOB_TOKEN)", "$(DATA)", "$(NOWHERE)"])
+
+
 def test_ranks_of_a_worker_are_counted_locally_and_workers_as_groups() -> None:
     members = [MemberId(worker, 0, process, 0) for worker in (4, 2) for process in (0, 1)]
     names = script_environment(make_generation(3, *members), 2, 29500, "uid", 5)

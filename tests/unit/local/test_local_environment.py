@@ -65,6 +65,24 @@ def test_what_cannot_be_resolved_is_named(source: Manifest) -> None:
         resolved({"name": "V", "valueFrom": source})
 
 
+def test_a_value_refers_to_what_stands_before_it() -> None:
+    found = resolved(
+        {"name": "EARLY", "value": "$(DATA_ROOT)"},
+        {"name": "DATA_ROOT", "value": "/data"},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        {"name": "FULL_PATH", "value": "$(DATA_ROOT)/imagenet?key=$(KEY)&home=$(HOME)&price=$$(DATA_ROOT)"},
+        {"name": "DATA_ROOT", "value": "$(DATA_ROOT)/again"},
+        HOME="/home/me",
+    )
+    assert found["EARLY"] == "$(DATA_ROOT)", "defined later"
+    assert found["FULL_PATH"] == "/data/imagenet?key=value&home=$(HOME)&price=$(DATA_ROOT)", "the caller's own are not the container's"
+    assert found["DATA_ROOT"] == "/data/again"
+
+
+def test_the_command_has_the_containers_variables() -> None:
+    assert arguments(make_pod("a", "$(A) $(B) $$(A)"), "/python", {"A": "1"}) == ["/python", "-c", "1 $(B) $(A)"]
+
+
 def test_who_listens_and_who_connects_meet_at_the_services_port() -> None:
     listener = resolved({"name": "TRAININGJOB_PORT", "value": "29400"})
     assert (listener["TRAININGJOB_BIND"], listener["TRAININGJOB_PORT"]) == ("127.0.0.1", "20001")

@@ -10,6 +10,7 @@ import pytest
 from operator_builders import SETTINGS, UID, make_job, make_status
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.runtime import CONTRACT_VERSION, RendezvousEnvironment, WorkerEnvironment
+from trainingjob_api.contract.variables import expand
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_operator.children import names
@@ -77,6 +78,18 @@ def make_worker(job: TrainingJob, index: int = 0, incarnation: int = 0) -> Manif
 
 def make_rendezvous(job: TrainingJob, intent: Intent) -> Manifest:
     return rendezvous(job, intent, rendezvous_pods.template(job, IDENTITY, SETTINGS))
+
+
+def test_what_a_worker_is_told_passes_the_kubelet_unchanged() -> None:
+    """The kubelet replaces $(NAME) in values: in the user's that is wanted, in ours it would tear the JSON."""
+    job = make_job(workers={"replicas": 1, "template": {"env": [{"name": "A", "value": '"'}, {"name": "B", "value": "$(A)"}]}})
+    config = '{"command":["sh","-c","echo $$ $(A)"]}'
+    env = worker(job, 0, 0, worker_pods.template(job, "image:1", BUILD, IDENTITY, SETTINGS), config)["spec"]["containers"][0]["env"]
+    found: dict[str, str] = {}
+    for entry in env:
+        found[entry["name"]] = expand(entry.get("value", ""), found)
+    assert found["TRAININGJOB_CONFIG"] == config
+    assert found["B"] == '"'
 
 
 def test_worker() -> None:

@@ -66,7 +66,8 @@ class Variable(SpecModel):
     name: VariableName
     """The variable's name. Names that the product sets itself (TRAININGJOB_*, RANK, MASTER_ADDR, …) are refused."""
     value: Annotated[str, StringConstraints(max_length=32768)] | None = None
-    """The value; a number needs quotes. Not the place for a secret."""
+    """The value; a number needs quotes. $(NAME) is replaced by the variable NAME if it stands before this one, and $$ by $. Not the place
+    for a secret."""
     value_from: ValueSource | None = None
     """Where the value comes from, instead of value."""
 

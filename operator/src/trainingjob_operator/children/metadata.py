@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainingjob_api.contract.variables import escape
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children import names
 from trainingjob_operator.state import Manifest, Role
@@ -71,8 +72,8 @@ def owner(job: TrainingJob) -> Manifest:
 
 
 def variables(values: dict[str, str]) -> list[Manifest]:
-    """Plain environment variables of a container."""
-    return [{"name": name, "value": value} for name, value in values.items()]
+    """Plain environment variables of a container. The kubelet hands their values on unchanged: a task's parameters may hold dollars."""
+    return [{"name": name, "value": escape(value)} for name, value in values.items()]
 
 
 def from_secret(variable: str, secret: str, key: str) -> Manifest:

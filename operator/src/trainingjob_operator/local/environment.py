@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainingjob_api.contract.variables import expand
 from trainingjob_operator.local.processes import MARK
 from trainingjob_operator.state import Manifest
 
@@ -41,14 +42,14 @@ class Place:
     """The job's own Secrets by name."""
 
 
-def arguments(pod: Manifest, python: str) -> list[str]:
-    """The command line of the pod's first container.
+def arguments(pod: Manifest, python: str, variables: Mapping[str, str] | None = None) -> list[str]:
+    """The command line of the pod's first container, with the container's own `variables` in it.
 
     Raises:
         UnresolvedError: the container has no command: what its image would run is not known here.
     """
     container = _container(pod)
-    words = [*container.get("command", []), *container.get("args", [])]
+    words = [expand(word, variables or {}) for word in (*container.get("command", []), *container.get("args", []))]
     if not words:
         raise UnresolvedError(f"pod {pod['metadata']['name']} has no command: local processes need one")
     return [python if words[0] in ("python", "python3") else words[0], *words[1:]]
@@ -82,11 +83,11 @@ def environment(pod: Manifest, place: Place) -> dict[str, str]:
 
 
 def manifest_variables(pod: Manifest, place: Place) -> dict[str, str]:
-    """What the manifest itself sets, resolved."""
+    """What the manifest itself sets, resolved in the kubelet's order: a value may refer to what stands before it."""
     found: dict[str, str] = {}
     for variable in _container(pod).get("env", []):
         name = variable["name"]
-        value = _resolved(variable, pod, place) if "valueFrom" in variable else str(variable.get("value", ""))
+        value = _resolved(variable, pod, place) if "valueFrom" in variable else expand(str(variable.get("value", "")), found)
         if value is not None:
             found[name] = value
     return found

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment
+from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment, manifest_variables
 from trainingjob_operator.local.folder import JobFolder
 from trainingjob_operator.local.objects import LocalObjects
 from trainingjob_operator.local.processes import boot_id, kill_all, marked, send, start_time
@@ -119,8 +119,9 @@ class LocalPods:
         scratch = self._records.scratch(record.name)
         scratch.mkdir(parents=True, exist_ok=True)
         try:
-            variables = environment(record.manifest, self._place(record, scratch))
-            command = arguments(record.manifest, sys.executable)
+            place = self._place(record, scratch)
+            variables = environment(record.manifest, place)
+            command = arguments(record.manifest, sys.executable, manifest_variables(record.manifest, place))
             child = self._spawn(command, variables, self._records.log(record.name), record.manifest)
         except UnresolvedError as error:
             self._records.write(record.model_copy(update={"reason": "CreateContainerConfigError", "message": str(error)}))

@@ -32,6 +32,7 @@ from trainingjob_api.contract.messages import (
     StoreReply,
     StoreRequest,
 )
+from trainingjob_api.contract.variables import expand
 
 _log = logging.getLogger(__name__)
 _PORT_KEY = "script/port"
@@ -214,7 +215,7 @@ class ScriptSlot:
         environment = child_environment(self._agency.settings.environ, names)
         environment.setdefault("OMP_NUM_THREADS", "1")
         try:
-            self._life = await Life.start(self._command, environment, log)
+            self._life = await Life.start([expand(word, environment) for word in self._command], environment, log)
             end = await self._life.wait()
             log.note(f"the script ended with {end.exit_code}")
             return end, log.last_line
