@@ -28,6 +28,7 @@ def position_of(history: History, owner_uid: str, uri: str, opened: LogPosition)
             "attempt": history.attempt,
             "epoch": history.epoch,
             "checkpoint": newest.step if newest else None,
+            "checkpoint_time": newest.entry.time if newest else None,
             "checkpoints": tuple(sorted({kept.step for kept in history.visible()})[-POSITION_STEPS:]),
             "quarantined": history.quarantined[-POSITION_STEPS:],
             "exported": f"{uri}/{exported.folder}" if exported else None,

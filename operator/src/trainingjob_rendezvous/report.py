@@ -84,6 +84,7 @@ def assemble(
         stopped=requests.stopped,
         stopped_at_step=requests.stopped_at_step,
         trouble=trouble,
+        skipping_since=lead.skipping_since if lead is not None else None,
     )
 
 

@@ -76,6 +76,9 @@ class Hub:
         self.saves: dict[SaveId, Save] = {}
         self.committed: list[SaveId] = []
         self.commits = True
+        self.stuck: set[int] = set()
+        """Slots whose uploads do not end."""
+        self._unreleased: list[tuple[Trainee, Released]] = []
         self.user_errors: list[str] = []
         self.exported: list[tuple[bytes, ExportModel]] = []
         self.orders = Orders(epoch=1)
@@ -207,6 +210,14 @@ class Hub:
             self.committed = [] if save is None else self.committed[: self.committed.index(save) + 1]
             self.tell(regroup=True, checkpoint=None if save is None else save.step)
             self._decide()
+
+    def unstick(self) -> None:
+        """All uploads end."""
+        with self.changed:
+            self.stuck.clear()
+            for trainee, released in self._unreleased:
+                trainee.say(released)
+            self._unreleased.clear()
 
     def stop(self, *, save: bool = True) -> None:
         self.tell(stop=Stop(request="stop", save=save))
@@ -355,7 +366,10 @@ class Hub:
 
     def _keep(self, trainee: Trainee, snapshot: Snapshot) -> None:
         data = self._arena(trainee, snapshot.buffer, snapshot.length)
-        trainee.say(Released(buffer=snapshot.buffer))
+        if trainee.slot in self.stuck:
+            self._unreleased.append((trainee, Released(buffer=snapshot.buffer)))
+        else:
+            trainee.say(Released(buffer=snapshot.buffer))
         generation = next(generation for generation in self.generations if generation.id == snapshot.save.generation)
         save = self.saves.setdefault(snapshot.save, Save(len(generation.seats)))
         save.shards[snapshot.rank] = (data, snapshot)

@@ -35,6 +35,11 @@ class Saving:
     """When the last one was made, by the clock."""
     request: str | None = None
     """The last request for a checkpoint that was carried out."""
+    heard: str | None = None
+    """The last request that was known when a step began: the next snapshot carries it out, and none that comes while it is made."""
+    skipping_since: int | None = None
+    """The step of the first save that was skipped for want of room since the last one that was made; None: none was. It is made up
+    for at the first step at which all ranks have room."""
 
 
 @dataclass
@@ -72,7 +77,7 @@ def run_steps(run: Run) -> None:
     while True:
         _evaluate_if_due(run)
         if decision is not None and _save_is_due(run, decision):
-            snapshot(run)
+            _save_or_skip(run, decision)
         if decision is not None and decision.then is Next.REGROUP:
             return
         if run.session.finished():
@@ -89,7 +94,10 @@ def _step(run: Run) -> Decision:
     session, state = run.session, run.session.state
     run.phase(Phase.STEPPING)
     began = run.reporter.step_begins(state.step)
-    outcome = session.strategy.step(flags_from(run.channel.orders, save=_wants_save(run)))
+    if run.channel.orders is not None:
+        run.saving.heard = run.channel.orders.save
+    # Only this thread takes buffers: one that is free now is free after the step, when the sum is known.
+    outcome = session.strategy.step(flags_from(run.channel.orders, save=_wants_save(run), room=run.arena.has_room()))
     if not outcome.updated and session.spec.divergence.on_non_finite != "Ignore":
         raise UserMistake(
             f"spec.training: the loss or a gradient of step {state.step} is not finite; lower optimizer.learningRate, set"
@@ -103,8 +111,10 @@ def _wants_save(run: Run) -> bool:
     """Rank 0 asks for all, so that a request is carried out once although the ranks hear of it at different steps."""
     if run.rank != 0:
         return False
-    orders, interval = run.channel.orders, run.session.spec.checkpoint.every_seconds
-    asked = orders is not None and orders.save not in (None, run.saving.request)
+    if run.saving.skipping_since is not None:
+        return True
+    interval = run.session.spec.checkpoint.every_seconds
+    asked = run.saving.heard not in (None, run.saving.request)
     return asked or (interval is not None and run.clock() - run.saving.last >= interval)
 
 
@@ -113,26 +123,50 @@ def _save_is_due(run: Run, decision: Decision) -> bool:
     return decision.save or (interval is not None and run.session.state.step % interval == 0)
 
 
+def _save_or_skip(run: Run, decision: Decision) -> None:
+    """Save where all ranks have room. Where one has not, no rank saves, and no rank waits: steps go on. At a stop `await_commit` waits."""
+    if decision.room:
+        snapshot(run)
+    elif decision.then is not Next.STOP and run.saving.skipping_since is None:
+        skip(run)
+
+
+def skip(run: Run) -> None:
+    """Record that a save which was due is not made."""
+    step = run.session.state.step
+    run.saving.skipping_since = run.reporter.skipping_since = step
+    if run.rank == 0:
+        log.warning("step %d is not saved: storage has not taken the snapshots before; the next step with room is saved", step)
+
+
 def snapshot(run: Run) -> None:
-    """Hand this rank's share of the state to the agent, once a step and generation."""
+    """Hand this rank's share of the state to the agent, once a step and generation. Wait for a free buffer where there is none.
+
+    Raises:
+        Superseded: newer orders came while it waited.
+    """
     step = run.session.state.step
     if run.saved_step == step:
         return
+    if not run.arena.has_room():
+        log.warning("step %d: waiting until storage takes an earlier snapshot", step)
     save = SaveId(generation=run.generation.id, step=step)
     run.saved_buffer = run.arena.snapshot(save, run.rank, len(run.generation.seats), run.session.position(), run.superseded)
     run.saved_step, run.saving.last = step, run.clock()
-    if run.channel.orders is not None and run.channel.orders.save is not None:
-        run.saving.request = run.channel.orders.save
+    run.saving.skipping_since = run.reporter.skipping_since = None
+    run.saving.request = run.saving.heard or run.saving.request
 
 
 def await_commit(run: Run) -> None:
-    """Wait until the checkpoint of this step is committed; what the store does not take is handed over again.
+    """Save this step if it is not saved yet, and wait until its checkpoint is committed; what the store does not take is handed
+    over again. No step follows, so waiting costs none.
 
     Raises:
         Superseded: newer orders came first.
     """
     step = run.session.state.step
     run.phase(Phase.FINISHING)
+    snapshot(run)
 
     def again() -> int:
         run.saved_step = None
@@ -214,7 +248,6 @@ def _finish(run: Run) -> None:
     orders = run.channel.orders
     committed = session.strategy.agree(-1 if orders is None or orders.checkpoint is None else orders.checkpoint)
     if committed < state.step:
-        snapshot(run)
         await_commit(run)
     test = session.splits.test
     metrics = _finite(session.strategy.evaluate(test)) if len(test) else state.metrics

@@ -18,7 +18,7 @@ from trainingjob_trainer.channel import Channel, Superseded
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
 from trainingjob_trainer.checkpoint.peer import LayoutError, synchronise
 from trainingjob_trainer.checkpoint.shard import RestoreError, restore
-from trainingjob_trainer.loop import Run, Saving, run_steps, snapshot
+from trainingjob_trainer.loop import Run, Saving, run_steps, skip, snapshot
 from trainingjob_trainer.reporting import Reporter
 from trainingjob_trainer.session import Session, UserMistake
 from trainingjob_trainer.transport.port import Forming, Interrupted
@@ -123,7 +123,8 @@ class Member:
         self._session.strategy.start(rank, len(generation.seats), self._session.lanes())
         self._reporter.regrouped(rank)
         if generation.purpose == "Save":
-            snapshot(run)  # the agent and the rendezvous see to the rest
+            # The agent and the rendezvous see to the rest; without room the rendezvous asks again. A newcomer must not wait for storage.
+            snapshot(run) if self._arena.has_room() else skip(run)
         else:
             run_steps(run)
 

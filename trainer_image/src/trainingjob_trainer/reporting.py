@@ -32,6 +32,8 @@ class Reporter:
     """
 
     def __init__(self, channel: Channel, stamp: StampWriter, total_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.skipping_since: int | None = None
+        """The step of the first save that was skipped for want of room since the last one that was made."""
         self._channel, self._stamp, self._total, self._clock = channel, stamp, total_steps, clock
         self._said: Standing | None = None
         self._attempt = 0
@@ -80,6 +82,7 @@ class Reporter:
                 samples_per_second=self._rate,
                 training_seconds=self._training_seconds,
                 metrics=metrics,
+                skipping_since=self.skipping_since,
             )
         )
         self._samples, self._since = 0, now

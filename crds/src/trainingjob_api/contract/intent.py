@@ -91,6 +91,8 @@ class Report(Record):
     stopped_at_step: int | None = None
     trouble: str = ""
     """What keeps a worker from storage just now, for a person; "": nothing that is known."""
+    skipping_since: int | None = None
+    """The step of the first save that was skipped for want of room since the last one that was made; None: none was."""
 
 
 INTENT: TypeAdapter[Intent] = TypeAdapter(Intent)

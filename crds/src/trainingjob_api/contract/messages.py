@@ -7,9 +7,12 @@ answer. A training process hears the same `Orders`, handed on by its agent (see 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from trainingjob_api.contract.ids import GenerationId as GenerationId
+from trainingjob_api.contract.ids import MemberId as MemberId
 
 MAX_MESSAGE_BYTES = 1 << 20
 """A longer message is refused unread and the connection closed."""
@@ -19,31 +22,6 @@ class Record(BaseModel):
     """A frozen message. Unknown fields are ignored: a newer peer may say more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="null")
-
-
-class GenerationId(NamedTuple):
-    """(attempt, epoch, n): compared in that order; each only grows in a job's life."""
-
-    attempt: int
-    epoch: int
-    n: int
-
-    def label(self) -> str:
-        """A name for storage keys and store prefixes: a2e1n7."""
-        return f"a{self.attempt}e{self.epoch}n{self.n}"
-
-
-class MemberId(NamedTuple):
-    """One training process: which worker, which pod of it, which process in it, which life of that process."""
-
-    worker: int
-    incarnation: int
-    process: int
-    life: int
-
-    def label(self) -> str:
-        """A name for people and logs: worker 1.0 process 0 life 2 is 1.0/0.2."""
-        return f"{self.worker}.{self.incarnation}/{self.process}.{self.life}"
 
 
 class State(Record):
@@ -148,6 +126,8 @@ class Progress(Record):
     training_seconds: float = 0.0
     """Time this process has spent in finished steps of this attempt."""
     metrics: dict[str, float] = Field(default_factory=dict)
+    skipping_since: int | None = None
+    """The step of the first save that was skipped for want of room since the last one that was made; None: none was."""
 
 
 class Beat(Record):
@@ -205,6 +185,8 @@ class LogPosition(Record):
     epoch: int = 0
     checkpoint: int | None = None
     """Step of the newest checkpoint that is visible."""
+    checkpoint_time: float | None = None
+    """When that checkpoint was committed, in seconds since 1970 by its writer's clock."""
     checkpoints: tuple[int, ...] = ()
     """Steps of the visible checkpoints, oldest first, at most the newest 20."""
     opened_attempt: int = 0

@@ -219,4 +219,5 @@ def _progress(member: MemberId, pace: Pace) -> Progress:
         samples_per_second=pace.samples_per_second if math.isfinite(pace.samples_per_second) else 0.0,
         training_seconds=pace.training_seconds,
         metrics={name: value for name, value in pace.metrics.items() if math.isfinite(value)},
+        skipping_since=pace.skipping_since,
     )

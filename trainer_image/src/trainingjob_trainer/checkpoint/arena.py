@@ -57,6 +57,10 @@ class SnapshotArena:
         on_host = all(each.tensor.device.type == "cpu" for each in named)
         self._copiers = ThreadPoolExecutor(COPIERS, thread_name_prefix="snapshot") if on_host else None
 
+    def has_room(self) -> bool:
+        """Return whether a snapshot would find a free buffer."""
+        return self._free() is not None
+
     def snapshot(self, save: SaveId, rank: int, world: int, position: Position, superseded: Callable[[], bool]) -> int:
         """Write this rank's share and tell the agent; the buffer in which it lies.
 
@@ -90,12 +94,12 @@ class SnapshotArena:
         )
         return buffer
 
-    def _take(self, superseded: Callable[[], bool]) -> int:
-        def free() -> int | None:
-            return next((buffer for buffer in range(len(self._buffers)) if self._channel.free(buffer)), None)
+    def _free(self) -> int | None:
+        return next((buffer for buffer in range(len(self._buffers)) if self._channel.free(buffer)), None)
 
-        self._channel.wait(lambda: free() is not None or superseded())
-        buffer = free()
+    def _take(self, superseded: Callable[[], bool]) -> int:
+        self._channel.wait(lambda: self.has_room() or superseded())
+        buffer = self._free()
         if buffer is None:
             raise Superseded
         return buffer

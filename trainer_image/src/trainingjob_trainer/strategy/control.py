@@ -25,6 +25,8 @@ class Flags:
     """…and nothing is to be saved before it does."""
     save: bool = False
     """A checkpoint is wanted now."""
+    no_room: bool = False
+    """No snapshot buffer is free here: storage has not taken the snapshots before."""
 
 
 WIDTH = len(fields(Flags))
@@ -47,14 +49,23 @@ class Decision:
 
     then: Next = Next.GO_ON
     save: bool = False
+    room: bool = True
+    """Every rank has a free snapshot buffer. Without it no rank saves after this step: the save would lack a shard, and a rank that
+    waited for a buffer would hold up all steps."""
 
 
-def flags_from(orders: Orders | None, *, save: bool) -> Flags:
-    """A rank's flags: what it has heard, and whether it wants a checkpoint."""
+def flags_from(orders: Orders | None, *, save: bool, room: bool = True) -> Flags:
+    """Return a rank's flags: its newest orders, whether it wants a checkpoint, and whether it has room for a snapshot."""
     if orders is None:
-        return Flags(save=save)
+        return Flags(save=save, no_room=not room)
     stop = orders.stop
-    return Flags(regroup=orders.regroup, stop=stop is not None, stop_unsaved=stop is not None and not stop.save, save=save)
+    return Flags(
+        regroup=orders.regroup,
+        stop=stop is not None,
+        stop_unsaved=stop is not None and not stop.save,
+        save=save,
+        no_room=not room,
+    )
 
 
 def encode(flags: Flags) -> list[float]:
@@ -69,8 +80,9 @@ def decode(total: Sequence[float]) -> Decision:
     next generation; a save asked for meanwhile is taken along, since it costs the loop only a copy.
     """
     flags = Flags(*(value > 0.5 for value in total))
+    room = not flags.no_room
     if flags.regroup:
-        return Decision(Next.REGROUP, flags.save)
+        return Decision(Next.REGROUP, flags.save, room)
     if flags.stop:
-        return Decision(Next.STOP, not flags.stop_unsaved)
-    return Decision(Next.GO_ON, flags.save)
+        return Decision(Next.STOP, not flags.stop_unsaved, room)
+    return Decision(Next.GO_ON, flags.save, room)
