@@ -1,36 +1,42 @@
-"""Reads a TrainingJob from a YAML file. Effect: reads that file, and nothing else.
+"""Reads a TrainingJob, and the Secrets beside it, from a YAML file or from standard input. Effect: reads that, and nothing else.
 
-YAML 1.2, as JSON means it: `1e-3` is a number, `yes` is a text, a key that is there twice is a mistake. Every mistake of the
-user's is a ManifestError whose message names the place and the fix.
+The text is read as kubectl reads it. Every mistake of the user's is a ManifestError whose message names the place and the fix.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.reader import ReaderError
 
 from trainingjob_api.resource import API_VERSION, KIND, TrainingJob
 from trainingjob_api.spec.errors import explain
+from trainingjob_cli.reading import secrets
+from trainingjob_cli.reading.documents import ManifestError, documents
+from trainingjob_cli.reading.overrides import overridden
+from trainingjob_operator.state import Manifest
+
+__all__ = ["STDIN", "Bundle", "ManifestError", "bundle", "load", "parse", "read"]
 
 MAX_BYTES = 1 << 20
 """A longer file is no manifest of ours."""
+STDIN = "-"
+"""The file that stands for standard input."""
 
 
-class _Constructor(SafeConstructor):
-    """YAML's safe types, without times: they are texts to JSON."""
+@dataclass(frozen=True)
+class Bundle:
+    """What a file holds."""
 
-
-_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_scalar)
-
-
-class ManifestError(ValueError):
-    """The manifest cannot be used; the message says where and why, one line for each mistake."""
+    job: TrainingJob
+    secrets: tuple[Manifest, ...] = ()
+    """The Secrets and ConfigMaps of the job's namespace."""
+    notes: tuple[str, ...] = ()
+    """A line for each document that is left out."""
 
 
 def load(path: str | Path) -> TrainingJob:
@@ -39,7 +45,23 @@ def load(path: str | Path) -> TrainingJob:
     Raises:
         ManifestError: when there is no such file, it is no YAML, or it is no TrainingJob that can work.
     """
-    return parse(read(Path(path)), str(path))
+    return bundle(path).job
+
+
+def bundle(path: str | Path, name: str | None = None, settings: Sequence[str] = ()) -> Bundle:
+    """Read the file at `path`; `-` is standard input.
+
+    Args:
+        path: the file.
+        name: which TrainingJob, where there are several.
+        settings: what `--set` changes of it.
+
+    Raises:
+        ManifestError: as `load` does; or there are several TrainingJobs and none is named.
+    """
+    if str(path) == STDIN:
+        return chosen(_text(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input"), "standard input", name, settings)
+    return chosen(read(Path(path)), str(path), name, settings)
 
 
 def read(path: Path) -> str:
@@ -52,13 +74,17 @@ def read(path: Path) -> str:
         raise ManifestError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
+    return _text(content, str(path))
+
+
+def _text(content: bytes, source: str) -> str:
     if len(content) > MAX_BYTES:
-        raise ManifestError(f"{path} has {len(content)} bytes; a TrainingJob has at most {MAX_BYTES}")
+        raise ManifestError(f"{source} has {len(content)} bytes; a TrainingJob has at most {MAX_BYTES}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ManifestError(f"{path}, line {line}: is not UTF-8 text; save it as UTF-8") from None
+        raise ManifestError(f"{source}, line {line}: is not UTF-8 text; save it as UTF-8") from None
 
 
 def parse(text: str, source: str) -> TrainingJob:
@@ -67,38 +93,64 @@ def parse(text: str, source: str) -> TrainingJob:
     Raises:
         ManifestError: as `load` does.
     """
-    body = _one_document(text, source)
+    return chosen(text, source).job
+
+
+def chosen(text: str, source: str, name: str | None = None, settings: Sequence[str] = ()) -> Bundle:
+    """The TrainingJob in `text` that is called `name`, or the only one, and what belongs to it. As `bundle` otherwise."""
+    found = _objects(text, source)
+    jobs = [body for body in found if body.get("kind") == KIND] or (found if len(found) == 1 else [])
+    body = _one(jobs, name, source, sum(1 for other in found if other.get("kind") != KIND))
     _check_kind(body, source)
+    job = _valid(overridden(body, settings), source if not settings else f"{source} with --set {' '.join(settings)}")
+    kept, notes = [], []
+    for other in found:
+        kind, label = other.get("kind"), f"{other.get('kind', 'a document without a kind')} {_name(other)}".rstrip()
+        if kind == KIND:
+            continue
+        if kind not in secrets.KINDS:
+            notes.append(f"{source}: {label} is left out; on this machine a TrainingJob needs none")
+        elif _namespace(other) != job.metadata.namespace:
+            notes.append(f"{source}: {label} is left out; it is not in the job's namespace {job.metadata.namespace}")
+        else:
+            kept.append(secrets.checked(other, source))
+    return Bundle(job, tuple(kept), tuple(notes))
+
+
+def _objects(text: str, source: str) -> list[dict[str, Any]]:
+    """The documents, with the items of a List in its place."""
+    found: list[Any] = []
+    for document in documents(text, source):
+        is_list = isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list)
+        found.extend(document["items"] if is_list else [document])
+    if not found:
+        raise ManifestError(f"{source} is empty; docs/api.md says what a TrainingJob looks like")
+    if not all(isinstance(body, dict) for body in found):
+        raise ManifestError(f"{source} holds no map of fields; it should begin with apiVersion: {API_VERSION}")
+    return found
+
+
+def _one(jobs: list[dict[str, Any]], name: str | None, source: str, others: int) -> dict[str, Any]:
+    names = ", ".join(_name(body) or "one without a name" for body in jobs)
+    if not jobs:
+        raise ManifestError(f"{source} holds {others} documents, and none is of kind {KIND}")
+    if name is not None:
+        jobs = [body for body in jobs if _name(body) == name]
+        if not jobs:
+            raise ManifestError(f"--name {name}: {source} holds no such TrainingJob; it holds: {names}")
+    if len(jobs) > 1 and name is None:
+        raise ManifestError(f"{source} holds {len(jobs)} TrainingJobs: {names}; choose one with --name")
+    if len(jobs) > 1:
+        raise ManifestError(f"{source} holds {len(jobs)} TrainingJobs of the name {name}; keep one of them")
+    return jobs[0]
+
+
+def _valid(body: dict[str, Any], source: str) -> TrainingJob:
     try:
         return TrainingJob.model_validate(body)
     except ValidationError as error:
         lines = explain(error, TrainingJob)
     raise ManifestError("\n".join([f"{source} cannot be used:", *(f"  {line}" for line in lines)]))
-
-
-def _one_document(text: str, source: str) -> dict[str, Any]:
-    loader = YAML(typ="safe", pure=True)
-    loader.Constructor = _Constructor
-    try:
-        documents = [document for document in loader.load_all(text) if document is not None]
-    except DuplicateKeyError as error:
-        raise ManifestError(f"{source}{_line(error)}: {_duplicate(error)}; keep one of them") from None
-    except MarkedYAMLError as error:
-        raise ManifestError(f"{source}{_line(error)}: is not YAML: {_problem(error)}") from None
-    except ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise ManifestError(
-            f"{source}, line {line}: holds the character U+{_code(error):04X}, which YAML does not allow; remove it"
-        ) from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise ManifestError(f"{source}: is not YAML: {error}") from None
-    if not documents:
-        raise ManifestError(f"{source} is empty; docs/api.md says what a TrainingJob looks like")
-    if len(documents) > 1:
-        raise ManifestError(f"{source} holds {len(documents)} documents; put each TrainingJob into a file of its own")
-    if not isinstance(documents[0], dict):
-        raise ManifestError(f"{source} holds no map of fields; it should begin with apiVersion: {API_VERSION}")
-    return documents[0]
 
 
 def _check_kind(body: dict[str, Any], source: str) -> None:
@@ -109,23 +161,11 @@ def _check_kind(body: dict[str, Any], source: str) -> None:
             raise ManifestError(f"{source}: {field} is {body[field]!r}; it must be {wanted}")
 
 
-def _line(error: MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    return "" if mark is None else f", line {mark.line + 1}"
+def _name(body: dict[str, Any]) -> str:
+    metadata = body.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
-def _problem(error: MarkedYAMLError) -> str:
-    problem = " ".join(str(error.problem or error.context or "").split())
-    if "'\\t'" in problem:
-        return "a tab cannot indent; use spaces"
-    return problem
-
-
-def _duplicate(error: MarkedYAMLError) -> str:
-    """The loader's `found duplicate key "a" with value …`, without the values."""
-    words = str(error.problem).split(" with value", 1)[0]
-    return words.replace("found duplicate key", "the key is there twice:")
-
-
-def _code(error: ReaderError) -> int:
-    return error.character if isinstance(error.character, int) else ord(error.character)
+def _namespace(body: dict[str, Any]) -> str:
+    metadata = body.get("metadata")
+    return str(metadata.get("namespace") or "default") if isinstance(metadata, dict) else "default"

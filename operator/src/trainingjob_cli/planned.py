@@ -6,10 +6,13 @@ import io
 from datetime import UTC, datetime
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.context import File
 from trainingjob_cli.manifest import load
+from trainingjob_cli.reading.scalars import meaning
 from trainingjob_cli.run import StorageUri, Workers, with_changes
 from trainingjob_operator.plan import preview
 from trainingjob_operator.settings import Settings
@@ -43,9 +46,20 @@ def redacted(manifest: Manifest) -> Manifest:
     return {**manifest, "metadata": metadata, **secret}
 
 
+class _Representer(SafeRepresenter):
+    """Puts a text in quotes where kubectl would read another thing."""
+
+    def text(self, value: str) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if isinstance(meaning(value), str) else "'")
+
+
+_Representer.add_representer(str, _Representer.text)
+
+
 def as_yaml(manifests: list[Manifest]) -> str:
     """YAML documents, each begun with ---."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.width = 120
     yaml.representer.ignore_aliases = lambda _: True  # the same map twice is written twice: anchors are hard to read

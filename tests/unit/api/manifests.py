@@ -93,7 +93,7 @@ MALFORMED = (
     Malformed("control-character", "a: b\nc: \x01", "job.yaml, line 2: holds the character U+0001"),
     Malformed("empty", "", "job.yaml is empty; docs/api.md says"),
     Malformed("only-a-comment", "# nothing\n", "job.yaml is empty"),
-    Malformed("two-documents", MINIMAL + "---" + MINIMAL, "job.yaml holds 2 documents; put each TrainingJob into a file of its own"),
+    Malformed("two-documents", MINIMAL + "---" + MINIMAL, "job.yaml holds 2 TrainingJobs: digits, digits; choose one with --name"),
     Malformed("a-list", "- 1\n- 2\n", "job.yaml holds no map of fields; it should begin with apiVersion: batch.trainingjob.dev/v1alpha1"),
     Malformed("no-kind", MINIMAL.replace("kind: TrainingJob", ""), "job.yaml: kind is missing; add kind: TrainingJob"),
     Malformed("other-kind", MINIMAL.replace("kind: TrainingJob", "kind: Job"), "job.yaml: kind is 'Job'; it must be TrainingJob"),

@@ -152,7 +152,7 @@ INVALID = (
     ),
     Invalid("keep-one", checkpoint("{keep: 1}"), "spec.checkpoint.keep", "is 1; it must be at least 2"),
     Invalid("steps-and-seconds", checkpoint("{everySteps: 5, everySeconds: 5}"), "spec.checkpoint", "are both given; keep one of them"),
-    Invalid("yes-is-a-text", "{spec: {suspend: yes}}", "spec.suspend", "is 'yes', not true or false; write true"),
+    Invalid("yes-is-a-text", "{spec: {suspend: 'yes'}}", "spec.suspend", "is 'yes', not true or false; write true"),
     Invalid("retention-misspelt", "{spec: {podRetention: onfailure}}", "spec.podRetention", "did you mean OnFailure?"),
     Invalid("deadline-zero", "{spec: {activeDeadlineSeconds: 0}}", "spec.activeDeadlineSeconds", "at least 1"),
     Invalid("rollback-without-request", "{spec: {rollback: {toStep: 4}}}", "spec.rollback.request", "is needed; add it"),

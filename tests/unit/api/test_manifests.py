@@ -71,16 +71,6 @@ def test_all_mistakes_of_a_manifest_are_told_at_once():
     ]
 
 
-def test_yaml_is_read_as_json_means_it():
-    overlay = "    seed: 7\n    task: {class: 'a:B', parameters: {rate: 1e-3, word: yes, day: 2026-11-22, flag: true, none: ''}}\n"
-    text = MINIMAL.replace('    task: {class: "trainingjob_trainer.tasks.digits:Digits"}\n', overlay)
-
-    task = parse(text, "job.yaml").spec.training.task
-
-    assert task is not None
-    assert task.parameters == {"rate": 0.001, "word": "yes", "day": "2026-11-22", "flag": True, "none": ""}
-
-
 def test_a_file_is_read(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text("\ufeff" + MINIMAL)

@@ -226,3 +226,12 @@ def test_a_plan_is_kubernetes_objects_without_secrets(folder: Path, capsys: pyte
     secret = next(document for document in documents if document["kind"] == "Secret")
     assert set(secret["stringData"].values()) == {"<made by the operator>"}
     assert not (folder / "state").exists()
+
+
+def test_what_is_printed_as_yaml_is_read_again_as_it_was() -> None:
+    from trainingjob_cli.planned import as_yaml
+    from trainingjob_cli.reading.documents import documents
+    from unit.cli.scalars import READ
+
+    whole = {"words": [word for word, _ in READ], "values": [value for _, value in READ], "yes": {"1": "#", "~": "a: b"}}
+    assert documents(as_yaml([whole]), "plan") == [whole]
