@@ -22,6 +22,12 @@ class Row(StrEnum):
     """Pods start, processes import; nothing has been trained yet in this life of the job."""
     TRAINING = "Training"
     """Steps that count so far."""
+    STALLED = "Stalled"
+    """No step for the larger of ten seconds and ten steps' time: something is waited for."""
+    EVALUATING = "Evaluating"
+    """The same, in a long evaluation."""
+    FINISHING = "Finishing"
+    """The same, after the last step: measuring, saving, exporting."""
     RECOVERING = "Recovering"
     """Between a loss, or a rollback, and the next step."""
     LOST = "Lost"
@@ -43,6 +49,16 @@ def advance(ledger: Ledger, mark: datetime, now: datetime, row: Row) -> dict[str
     entries = dict(ledger)
     if seconds:
         entries[row.value] = entries.get(row.value, 0.0) + seconds
+    return entries
+
+
+def moved(ledger: Ledger, seconds: float, row: Row) -> dict[str, float]:
+    """The ledger with `seconds` of the training time, as far as there is any, in `row`: no step was finished in them."""
+    entries = dict(ledger)
+    found = min(max(0.0, seconds), entries.get(Row.TRAINING, 0.0))
+    if found:
+        entries[Row.TRAINING.value] -= found
+        entries[row.value] = entries.get(row.value, 0.0) + found
     return entries
 
 

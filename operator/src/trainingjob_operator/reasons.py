@@ -41,6 +41,16 @@ class Reason(StrEnum):
     VALID = "Valid"
     TRAINING = "Training"
     NOT_TRAINING = "NotTraining"
+    WAITING_FOR_STORAGE = "WaitingForStorage"
+    WAITING_FOR_LINK = "WaitingForLink"
+    WAITING_FOR_DATA = "WaitingForData"
+    COMPILING = "Compiling"
+    LONG_STEP = "LongStep"
+    HANGING = "Hanging"
+    RESTORING = "Restoring"
+    EVALUATING = "Evaluating"
+    FINISHING = "Finishing"
+    LINK_CUT = "LinkCut"
     CONNECTED = "Connected"
     NO_STREAM = "NoStream"
     NOT_SUSPENDED = "NotSuspended"
@@ -51,6 +61,17 @@ class Reason(StrEnum):
     NOT_WAITING = "NotWaiting"
     STORAGE_FAILS = "StorageFails"
     STORAGE_WORKS = "StorageWorks"
+
+
+_STALLS = (
+    Reason.WAITING_FOR_STORAGE,
+    Reason.WAITING_FOR_LINK,
+    Reason.WAITING_FOR_DATA,
+    Reason.COMPILING,
+    Reason.LONG_STEP,
+    Reason.HANGING,
+)
+"""Reasons for which no step is finished, and somebody may want to know."""
 
 
 def normal(reason: Reason, message: str) -> Event:
@@ -137,14 +158,26 @@ def _progress(old: Status, new: Status) -> list[Event]:
         events.append(Event(EventType.WARNING, waits.reason, waits.message))
     if _became(old, new, "StorageFailing"):
         events.append(warning(Reason.STORAGE_FAILS, _message(new, "StorageFailing")))
+    ready = new.condition("Ready")
+    if ready is not None and ready.reason in _STALLS and _became(old, new, "Ready", "False"):
+        events.append(Event(EventType.WARNING, ready.reason, ready.message))
     if _became(old, new, "Ready"):
-        again = old.phase in ("Recovering", "RollingBack")
+        again = old.phase in ("Recovering", "RollingBack", "Stalled")
         events.append(normal(Reason.RECOVERED if again else Reason.STARTED, _message(new, "Ready")))
+    cut = _links(new)
+    if cut and cut != _links(old):
+        events.append(warning(Reason.LINK_CUT, cut))
     gone = sorted(set(new.quarantined) - set(old.quarantined))
     events += [warning(Reason.CHECKPOINT_QUARANTINED, f"checkpoint {step} is damaged and is not used") for step in gone]
     if new.checkpoint is not None and (old.checkpoint is None or new.checkpoint > old.checkpoint):
         events.append(normal(Reason.CHECKPOINT_COMMITTED, f"checkpoint {new.checkpoint} is in storage"))
     return events
+
+
+def _links(status: Status) -> str:
+    """Who cannot reach whom while the others train: what the condition Ready says beside its workers."""
+    ready = status.condition("Ready")
+    return ready.message.partition("; ")[2] if ready is not None and ready.reason == Reason.TRAINING else ""
 
 
 def _end(old: Status, new: Status) -> list[Event]:

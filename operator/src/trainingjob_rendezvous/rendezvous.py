@@ -37,6 +37,7 @@ from trainingjob_rendezvous.quorum.history import Action, Decision, History
 from trainingjob_rendezvous.quorum.members import Agent, AgentId, Member, Members
 from trainingjob_rendezvous.report import LONGEST_TEXT, Requests, assemble
 from trainingjob_rendezvous.saves import Saves
+from trainingjob_rendezvous.still import Still
 
 MOST_DECISIONS = 8
 """Decisions in a row before the rest waits for the next turn: over, proposed and run follow each other."""
@@ -72,6 +73,7 @@ class Rendezvous:
     """Why this rendezvous must not say anything any more: there is one of a higher epoch."""
 
     def __post_init__(self) -> None:
+        self.still = Still()
         self._spoken = False
         self._intent = self.first_intent
         self._intent_at = self.now
@@ -146,6 +148,7 @@ class Rendezvous:
                 self._take_log(agent, message)
             case Beat():
                 self._take_trouble(known, message.trouble[:LONGEST_TEXT])
+                known.stamps = {stamp.process: stamp for stamp in message.stamps}
             case LeavingMessage():
                 known.leaving = True
                 self.events.append(f"worker {agent.label()} is leaving")
@@ -195,6 +198,7 @@ class Rendezvous:
         if (commit_at := self.saves.wake_at()) is not None:
             wake_at.append(commit_at)
         self.requests = self.requests.answer(self.intent, self.decision, self._durable(), self._known_step())
+        self._look(now)
         return Turn(tuple(commits), self._refuse(now), min(wake_at, default=None))
 
     def orders(self, agent: AgentId) -> Orders:
@@ -220,13 +224,22 @@ class Rendezvous:
         """All that the operator is to be told."""
         paces = [pace for agent in self.members.agents.values() for pace in agent.progress.values()]
         members, trouble = self.members.snapshot(), self.members.trouble()
-        return assemble(self._intent, self.history, self.decision, members, paces, self.failures, self.requests, trouble)
+        return assemble(self._intent, self.history, self.decision, members, paces, self.failures, self.requests, trouble, self.still)
 
     def live(self) -> Generation | None:
         """The generation that is forming or runs."""
         return self.history.generation if self.history.stage is not Stage.OVER else None
 
     # --- inside -----------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        """Are steps being finished?"""
+        newest = self.history.generation
+        running = newest if newest is not None and self.history.stage is Stage.RUNNING and newest.purpose == "Train" else None
+        before = self.still.wait
+        self.still.look(self.pulse.awake(now), running, self.members.snapshot(), trouble=self.members.trouble())
+        if self.still.wait is not None and self.still.wait != before:
+            self.events.append(f"no step for {self.still.seconds:.0f} s: {self.still.wait.words}")
 
     def _apply(self, now: float, decision: Decision) -> None:
         self.decision = decision

@@ -14,6 +14,7 @@ from trainingjob_api.contract.messages import LogPosition, MemberId, Progress, S
 from trainingjob_rendezvous.failures import Failures
 from trainingjob_rendezvous.quorum.history import Decision, History
 from trainingjob_rendezvous.quorum.members import Member
+from trainingjob_rendezvous.still import Still
 
 MOST_MEMBERS = 512
 MOST_METRICS = 32
@@ -55,13 +56,15 @@ def assemble(
     failures: Failures,
     requests: Requests,
     trouble: str = "",
+    still: Still | None = None,
 ) -> Report:
-    """The report of this moment. `trouble`: what keeps a worker from storage."""
+    """The report of this moment. `trouble`: what keeps a worker from storage; `still`: whether steps go on."""
     generation = history.generation
     by_member = {pace.member: pace for pace in paces}
     running = [pace for member in members if (pace := by_member.get(member.id)) is not None and member.phase.running()]
     lead = max(running, key=lambda pace: pace.step, default=None)
     states = [member.state.step for member in members if member.state is not None]
+    wait = still.wait if still is not None else None
     return Report(
         epoch=history.epoch,
         attempt=intent.attempt,
@@ -73,7 +76,7 @@ def assemble(
         step=lead.step if lead is not None else max(states, default=None),
         total_steps=max((pace.total_steps for pace in paces), default=0),
         loss=lead.loss if lead is not None and lead.loss is not None and math.isfinite(lead.loss) else None,
-        samples_per_second=_finite(lead.samples_per_second) if lead is not None else 0.0,
+        samples_per_second=_finite(lead.samples_per_second) if lead is not None and wait is None else 0.0,
         training_seconds=max((_finite(pace.training_seconds) for pace in running), default=0.0),
         metrics=_metrics(lead.metrics) if lead is not None else {},
         log=_short(history.log),
@@ -85,6 +88,9 @@ def assemble(
         stopped_at_step=requests.stopped_at_step,
         trouble=trouble,
         skipping_since=lead.skipping_since if lead is not None else None,
+        still_seconds=still.seconds if still is not None else 0.0,
+        stalled=wait.stall.value if wait is not None else "",
+        waits_for=wait.words[:LONGEST_TEXT] if wait is not None else "",
     )
 
 
@@ -113,6 +119,9 @@ def urgent(report: Report) -> tuple[object, ...]:
         report.state_lost,
         report.saved_request,
         report.stopped,
+        report.stalled,
+        report.waits_for,
+        report.links,
     )
 
 

@@ -10,11 +10,19 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-from trainingjob_api.contract import channel, intent, messages, runtime
+from trainingjob_api.contract import channel, intent, messages, runtime, stamps
 from trainingjob_api.contract.runtime import Environment
 from trainingjob_api.storage import entries, manifest
 
-MODULES = {"messages": messages, "intent": intent, "channel": channel, "runtime": runtime, "entries": entries, "manifest": manifest}
+MODULES = {
+    "messages": messages,
+    "stamps": stamps,
+    "intent": intent,
+    "channel": channel,
+    "runtime": runtime,
+    "entries": entries,
+    "manifest": manifest,
+}
 _BASES = {messages.Record, runtime.Environment, entries.Entry, entries.Unknown, manifest.Part}
 _LABEL = "00000007-a1e2n3"
 _HASH = "0123456789abcdef" * 4

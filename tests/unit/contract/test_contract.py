@@ -17,12 +17,14 @@ from unit.contract.golden import breaks, kept, today
 from unit.contract.samples import MODULES
 
 VERSIONS = range(OLDEST_CONTRACT, CONTRACT_VERSION + 1)
+FIRST = {"stamps": 2}
+"""The version that a later module came with."""
 
 
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_an_older_version_wrote_is_read_as_it_was_meant(version: int, module: str) -> None:
-    assert kept(version, module)
+    assert kept(version, module) or version < FIRST.get(module, OLDEST_CONTRACT)
     assert breaks(module, kept(version, module)) == []
 
 

@@ -49,6 +49,7 @@ from trainingjob_storage.errors import StorageError
 _log = logging.getLogger(__name__)
 _LAST_UPLOADS_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 1.0
+_STAMP_SECONDS = 1.0
 
 
 class Agent:
@@ -100,6 +101,7 @@ class Agent:
         """Work until there is a way out; the last words are returned once all processes have ended."""
         self._spawn(self._keep_link())
         self._spawn(self._logs.run())
+        self._spawn(self._keep_stamps())
         lives = [self._spawn(self._keep_slot(slot)) for slot in self.slots]
         words = await self._outcome
         await self._end_processes(lives)
@@ -226,7 +228,15 @@ class Agent:
         return [hello, *([self._beat()] if self._trouble.text else []), *outbox.after_hello()]
 
     def _beat(self) -> Beat:
-        return Beat(trouble=self._trouble.text)
+        stamps = tuple(stamp for slot in self.slots if (stamp := slot.member_stamp()) is not None)
+        return Beat(trouble=self._trouble.text, stamps=stamps)
+
+    async def _keep_stamps(self) -> None:
+        """Say where the training processes are, also while their progress speaks for this agent."""
+        while True:
+            await asyncio.sleep(_STAMP_SECONDS)
+            if any(slot.report.phase.running() for slot in self.slots):
+                self.restamped()
 
     def _say(self, message: AgentMessage) -> bool:
         return self._link.send(message)
@@ -282,6 +292,10 @@ class Agent:
         """A member has made progress."""
         self._step = max(self._step or 0, progress.step)
         self._say(progress)
+
+    def restamped(self) -> None:
+        """A member sees something of its connections that the rendezvous is to hear of at once."""
+        self._say(self._beat())
 
     def ask_store(self, request: StoreRequest, answer: Callable[[StoreReply], None]) -> None:
         """A call of the process groups' store."""

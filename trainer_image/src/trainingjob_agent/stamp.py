@@ -16,10 +16,12 @@ import time
 import zlib
 from dataclasses import dataclass
 
-from trainingjob_api.contract.messages import GenerationId, Phase
+from trainingjob_api.contract.channel import Links
+from trainingjob_api.contract.messages import GenerationId, MemberId, Phase
+from trainingjob_api.contract.stamps import Activity, MemberStamp
 
 PAGE_BYTES = 4096
-_LAYOUT = struct.Struct("<qqqqqQQq")
+_LAYOUT = struct.Struct("<qqqqqQQqQ")
 _CHECKSUM = struct.Struct("<L")
 _PLACES = (64, 192)
 _NONE = -1
@@ -36,6 +38,8 @@ PHASES: tuple[Phase, ...] = (
     Phase.GONE,
 )
 """A phase's code is its place here: append, never reorder."""
+ACTIVITIES = (Activity.COMPUTING, Activity.LOADING)
+"""The same for activities."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Stamp:
     """Collectives left: one less than `entered` while inside one."""
     changed_ns: int
     """time.monotonic_ns() of the last change (one clock for all processes of a machine); 0: never written."""
+    activity: Activity = Activity.COMPUTING
+    """What it does while it is in no collective."""
 
 
 class StampWriter:
@@ -64,6 +70,7 @@ class StampWriter:
         self._phase = Phase.STARTING
         self._entered = 0
         self._left = 0
+        self._activity = Activity.COMPUTING
         self._write()
 
     def mark(self, phase: Phase, *, generation: GenerationId | None = None, step: int | None = None) -> None:
@@ -90,6 +97,11 @@ class StampWriter:
         self._left += 1
         self._write()
 
+    def act(self, activity: Activity) -> None:
+        """Stamp what the process does from now on."""
+        self._activity = activity
+        self._write()
+
     def close(self) -> None:
         """Unmap the page; what it says stays."""
         self._page.close()
@@ -103,6 +115,7 @@ class StampWriter:
             self._entered,
             self._left,
             time.monotonic_ns(),
+            ACTIVITIES.index(self._activity),
         )
         self._place = 1 - self._place
         at = _PLACES[self._place]
@@ -137,8 +150,35 @@ class StampPage:
         os.close(self.descriptor)
 
 
+def outward(member: MemberId, stamp: Stamp, now_ns: int, step_seconds: float, links: Links | None) -> MemberStamp:
+    """Return the stamp as the rendezvous gets it.
+
+    Args:
+        member: whose it is.
+        stamp: the newest.
+        now_ns: time.monotonic_ns().
+        step_seconds: the median length of its recent steps; 0 before the first one has ended.
+        links: what the process last said of its connections; what it said in another generation does not count.
+    """
+    seen = links if links is not None and links.generation == stamp.generation else None
+    return MemberStamp(
+        process=member.process,
+        life=member.life,
+        generation=stamp.generation,
+        step=stamp.step,
+        phase=stamp.phase,
+        activity=stamp.activity.value,
+        entered=stamp.entered,
+        left=stamp.left,
+        still_seconds=max(0.0, (now_ns - stamp.changed_ns) / 1e9) if stamp.changed_ns else 0.0,
+        step_seconds=step_seconds,
+        cut_off=seen.cut_off if seen is not None else (),
+        quiet_seconds=seen.quiet_seconds if seen is not None else 0.0,
+    )
+
+
 def _stamp(values: bytes) -> Stamp:
-    attempt, epoch, n, step, phase, entered, left, changed_ns = _LAYOUT.unpack(values)
+    attempt, epoch, n, step, phase, entered, left, changed_ns, activity = _LAYOUT.unpack(values)
     return Stamp(
         generation=None if attempt == _NONE else GenerationId(attempt, epoch, n),
         step=None if step == _NONE else step,
@@ -146,4 +186,5 @@ def _stamp(values: bytes) -> Stamp:
         entered=entered,
         left=left,
         changed_ns=changed_ns,
+        activity=ACTIVITIES[activity] if activity < len(ACTIVITIES) else Activity.COMPUTING,
     )

@@ -24,7 +24,7 @@ from trainingjob_trainer.checkpoint.arena import SnapshotArena
 from trainingjob_trainer.recovery import Member
 from trainingjob_trainer.reporting import Reporter
 from trainingjob_trainer.session import UserMistake, blame, build
-from trainingjob_trainer.transport.watched import WatchedTransport
+from trainingjob_trainer.transport.watched import WatchedData, WatchedTransport
 
 log = logging.getLogger("trainingjob_trainer")
 
@@ -51,7 +51,12 @@ def main(environ: Mapping[str, str]) -> int:
 
 def _take_part(environment: ProcessEnvironment, channel: Channel) -> None:
     stamp = StampWriter(environment.stamp)
-    session = build(environment, channel.ask_store, lambda transport: WatchedTransport(transport, stamp))
+    session = build(
+        environment,
+        channel.ask_store,
+        watch=lambda transport: WatchedTransport(transport, stamp),
+        watch_data=lambda dataset: WatchedData(dataset, stamp),
+    )
     arena = SnapshotArena(channel, session.state)
     member = Member(environment.member(), session, channel, Reporter(channel, stamp, session.total_steps), arena)
     channel.listen(member.hear)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 
 from trainingjob_agent.stamp import StampWriter
@@ -17,6 +19,8 @@ from trainingjob_trainer.channel import Channel
 
 PACE_SECONDS = 1.0
 LOG_SECONDS = 10.0
+RECENT_STEPS = 31
+"""Steps whose median length is told."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class Reporter:
         self._said: Standing | None = None
         self._attempt = 0
         self._training_seconds = 0.0
+        self._lengths: deque[float] = deque(maxlen=RECENT_STEPS)
         self._samples = 0
         self._rate = 0.0
         self._loss: float | None = None
@@ -53,6 +58,10 @@ class Reporter:
             self._said = words
             self._channel.send(words)
 
+    def forming(self, generation: GenerationId) -> None:
+        """Stamp that the generation's group is being formed."""
+        self._stamp.mark(Phase.IDLE, generation=generation)
+
     def step_begins(self, step: int) -> float:
         """Stamp it; the time."""
         self._stamp.step(step)
@@ -64,6 +73,7 @@ class Reporter:
         if attempt != self._attempt:
             self._attempt, self._training_seconds = attempt, 0.0
         self._training_seconds += now - began
+        self._lengths.append(now - began)
         self._samples += samples
         self._loss = loss if math.isfinite(loss) else None
         if now - self._since >= PACE_SECONDS or step == self._total:
@@ -83,6 +93,7 @@ class Reporter:
                 training_seconds=self._training_seconds,
                 metrics=metrics,
                 skipping_since=self.skipping_since,
+                step_seconds=statistics.median(self._lengths) if self._lengths else 0.0,
             )
         )
         self._samples, self._since = 0, now

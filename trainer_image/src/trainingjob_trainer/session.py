@@ -23,7 +23,7 @@ from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.training import Training
 from trainingjob_api.storage.manifest import Position
 from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
-from trainingjob_trainer.data import Splits
+from trainingjob_trainer.data import Dataset, Splits
 from trainingjob_trainer.learning.optimizer import build_optimizer
 from trainingjob_trainer.randomness import seed_model
 from trainingjob_trainer.strategy.data_parallel import DataParallel
@@ -137,13 +137,19 @@ class Session:
             self.state.lanes = self.spec.lanes
 
 
-def build(environment: ProcessEnvironment, ask: Ask, watch: Callable[[Transport], Transport] = lambda transport: transport) -> Session:
+def build(
+    environment: ProcessEnvironment,
+    ask: Ask,
+    watch: Callable[[Transport], Transport] = lambda transport: transport,
+    watch_data: Callable[[Dataset], Dataset] = lambda dataset: dataset,
+) -> Session:
     """Everything from the environment.
 
     Args:
         environment: what the agent told this process.
         ask: the channel's store call.
         watch: put around the transport.
+        watch_data: put around the training data.
 
     Raises:
         UserMistake: the spec or the user's code cannot work.
@@ -162,7 +168,7 @@ def build(environment: ProcessEnvironment, ask: Ask, watch: Callable[[Transport]
         order = SampleOrder(len(splits.train), training.global_batch_size, training.seed)
         state = _build_state(task, training, device)
     total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
-    strategy = DataParallel(task, state, training, order, splits.train, total, transport)
+    strategy = DataParallel(task, state, training, order, watch_data(splits.train), total, transport)
     log.info(
         "built %s: %d training samples, %d steps of %d", training.task.class_name, len(splits.train), total, training.global_batch_size
     )

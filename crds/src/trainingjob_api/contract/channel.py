@@ -71,6 +71,19 @@ class Pace(Record):
     metrics: dict[str, float] = Field(default_factory=dict)
     skipping_since: int | None = None
     """The step of the first save that was skipped for want of room since the last one that was made; None: none was."""
+    step_seconds: float = 0.0
+    """Median length of the recent steps, in seconds; 0: none is finished yet."""
+
+
+class Links(Record):
+    """What this process sees of the group's connections while it waits for its peers, or forms the group; about twice a second."""
+
+    type: Literal["links"] = "links"
+    generation: GenerationId
+    cut_off: tuple[int, ...] = ()
+    """Workers whose connection stands still."""
+    quiet_seconds: float = 0.0
+    """Seconds without a byte on any connection, while this process had the processor."""
 
 
 class OpenAttempt(Record):
@@ -138,7 +151,7 @@ class Raised(Record):
 
 
 ProcessMessage = Annotated[
-    Standing | Pace | OpenAttempt | NeedArena | Snapshot | ExportModel | UserError | Raised | StoreRequest,
+    Standing | Pace | Links | OpenAttempt | NeedArena | Snapshot | ExportModel | UserError | Raised | StoreRequest,
     Field(discriminator="type"),
 ]
 

@@ -6,6 +6,7 @@ size is capped, its parsing strict.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field, TypeAdapter
@@ -44,6 +45,26 @@ class Intent(Record):
     stop: Stop | None = None
     failed: str | None = None
     """The job has failed for good: everybody exits."""
+
+
+class Stall(StrEnum):
+    """What a running generation waits for."""
+
+    STORAGE = "Storage"
+    LINK = "Link"
+    """The network between two workers."""
+    DATA = "Data"
+    """A dataset that does not hand over its samples."""
+    COMPILE = "Compile"
+    """The first step of a process, which may compile the model."""
+    STEP = "Step"
+    """A step of unusual length."""
+    HANG = "Hang"
+    """A process that is stopped, or all ranks wait for each other."""
+    RESTORING = "Restoring"
+    EVALUATING = "Evaluating"
+    FINISHING = "Finishing"
+    """The last step is done: measuring, saving, exporting."""
 
 
 class MemberView(Record):
@@ -93,6 +114,14 @@ class Report(Record):
     """What keeps a worker from storage just now, for a person; "": nothing that is known."""
     skipping_since: int | None = None
     """The step of the first save that was skipped for want of room since the last one that was made; None: none was."""
+    still_seconds: float = 0.0
+    """Seconds since the last finished step of the running generation, once they are too many; else 0."""
+    stalled: str = ""
+    """Why no step is finished for so long, one of Stall; "": steps go on, or no generation runs."""
+    waits_for: str = ""
+    """Who waits for whom, or for what, for a person; with `stalled`."""
+    links: str = ""
+    """Which workers cannot reach each other, and who is left out for it, for a person; "": none that are known."""
 
 
 INTENT: TypeAdapter[Intent] = TypeAdapter(Intent)

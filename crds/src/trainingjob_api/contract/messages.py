@@ -9,19 +9,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from trainingjob_api.contract.base import Phase as Phase
+from trainingjob_api.contract.base import Record as Record
 from trainingjob_api.contract.ids import GenerationId as GenerationId
 from trainingjob_api.contract.ids import MemberId as MemberId
+from trainingjob_api.contract.stamps import MemberStamp
 
 MAX_MESSAGE_BYTES = 1 << 20
 """A longer message is refused unread and the connection closed."""
-
-
-class Record(BaseModel):
-    """A frozen message. Unknown fields are ignored: a newer peer may say more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, ser_json_inf_nan="null")
 
 
 class State(Record):
@@ -37,29 +34,6 @@ class State(Record):
     def key(self) -> tuple[int, int]:
         """What is newer has the greater key."""
         return (self.attempt, self.step)
-
-
-class Phase(StrEnum):
-    """Where a training process is. Each phase has its own limit of time, so that slow is not taken for hung."""
-
-    STARTING = "Starting"
-    """Importing, building the model; not a member yet."""
-    IDLE = "Idle"
-    """Ready for a generation; holds `state`, or none."""
-    FORMED = "Formed"
-    """Its process group of `generation` stands; waits for Running."""
-    RESTORING = "Restoring"
-    """In a running generation: reading the checkpoint, or copying the state of a peer."""
-    STEPPING = "Stepping"
-    EVALUATING = "Evaluating"
-    FINISHING = "Finishing"
-    """The last step is done: saving, exporting, waiting for the `done` entry."""
-    GONE = "Gone"
-    """The process has ended; `failure` says how if it was not in order."""
-
-    def running(self) -> bool:
-        """In a generation that takes steps."""
-        return self in (Phase.RESTORING, Phase.STEPPING, Phase.EVALUATING, Phase.FINISHING)
 
 
 class Failure(Record):
@@ -136,6 +110,8 @@ class Beat(Record):
     type: Literal["beat"] = "beat"
     trouble: str = ""
     """What keeps it from storage just now, for a person; "": nothing that it knows of."""
+    stamps: tuple[MemberStamp, ...] = Field(default=(), max_length=64)
+    """Where its training processes are, about once a second while one is in a generation."""
 
 
 class SaveId(Record):

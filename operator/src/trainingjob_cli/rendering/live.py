@@ -90,7 +90,7 @@ def panel(view: RunView, width: int = 60) -> RenderableType:
         bar,
         steps(view),
         f"loss {number(view.loss)}",
-        f"{view.samples_per_second:,.0f} samples/s",
+        rate(view.samples_per_second),
         f"{duration(view.seconds_left)} left" if view.seconds_left is not None else "",
     )
     lines: list[RenderableType] = [first, second]
@@ -106,7 +106,7 @@ def line(view: RunView) -> str:
         f"workers {view.training}/{view.wanted}",
         f"step {steps(view)}",
         f"loss {number(view.loss)}",
-        f"{view.samples_per_second:,.0f} samples/s",
+        rate(view.samples_per_second),
         f"ETA {duration(view.seconds_left)}",
         f"checkpoint {_or_dash(view.checkpoint)}",
         f"restarts {view.restarts}",
@@ -123,6 +123,11 @@ def steps(view: RunView) -> str:
     if not view.total_steps:
         return str(view.step)
     return f"{view.step}/{view.total_steps} {100 * view.step // view.total_steps}%"
+
+
+def rate(samples_per_second: float) -> str:
+    """The pace; while no step is taken there is none."""
+    return f"{samples_per_second:,.0f} samples/s" if samples_per_second > 0 else "- samples/s"
 
 
 def number(value: float | None) -> str:

@@ -13,6 +13,8 @@ from trainingjob_operator.policy import Course, Decision, gang, rollback, suspen
 from trainingjob_operator.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
+from trainingjob_operator.status.phase import is_under_way
+from trainingjob_operator.status.stall import reason
 from trainingjob_operator.status.waiting import obstacle, released
 
 Claim = tuple[str, bool, Reason, str]
@@ -37,13 +39,23 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
     else:
         asked = decision.course is Course.STOPPING
         yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
-    yield "Ready", ready, Reason.TRAINING if ready else Reason.NOT_TRAINING, working
+    yield "Ready", ready, Reason.TRAINING if ready else _unready(seen, decision), working
     streaming = _is_streaming(seen, decision)
     yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
     yield from _storage(seen, decision)
+
+
+def _unready(seen: Observed, decision: Decision) -> Reason:
+    """Why no step is taken. Without a report: as it was."""
+    report, before = current_report(seen), seen.job.status.condition("Ready")
+    if not is_under_way(seen, decision):
+        return Reason.NOT_TRAINING
+    if report is not None:
+        return reason(report) if report.stalled else Reason.NOT_TRAINING
+    return next((known for known in Reason if before is not None and known == before.reason), Reason.NOT_TRAINING)
 
 
 def _is_streaming(seen: Observed, decision: Decision) -> bool:

@@ -22,7 +22,8 @@ from trainingjob_operator.policy.wanted import current_report, done_words, is_un
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
-from trainingjob_operator.status.phase import JobPhase, is_training, phase
+from trainingjob_operator.status.phase import JobPhase, is_stalled, is_training, is_under_way, phase
+from trainingjob_operator.status.stall import ROWS
 from trainingjob_operator.status.waiting import obstacle, released
 
 _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
@@ -30,6 +31,7 @@ _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
 """Of those, what is no reason to write by itself."""
 _ROWS = {
     JobPhase.RUNNING: Row.TRAINING,
+    **{JobPhase(word): row for word, row in ROWS.items()},
     JobPhase.RECOVERING: Row.RECOVERING,
     JobPhase.ROLLING_BACK: Row.RECOVERING,
     JobPhase.SUSPENDING: Row.STOPPING,
@@ -70,8 +72,9 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
         claims = conditions(seen, decision, ready=False, working="", now=now)
         return {"phase": reached, "message": decision.problem, "conditions": claims, "observed_generation": name.generation}
     ready, workers = _ready(seen, decision, report)
+    ledger = _stalled(seen, reached, report, ledger)
     figures = _figures(seen, report, ledger, now)
-    working = f"{workers} of {seen.job.spec.workers.replicas} workers train" if ready else "no step is taken"
+    working = _working(seen, decision, ready, workers)
     return (
         _intent(seen, decision)
         | _pinned(seen, decision, settings)
@@ -89,6 +92,27 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
             "completion_time": (old.completion_time or now) if decision.course is Course.ENDED else None,
         }
     ) | _display(seen, figures, workers)
+
+
+def _stalled(seen: Observed, reached: str, report: Report | None, ledger: Ledger) -> Ledger:
+    """The ledger of a job of which it has just been noticed that it finishes no step: the time since the last one was no training."""
+    row = ROWS.get(reached)
+    if row is None or report is None or seen.job.status.phase != JobPhase.RUNNING:
+        return ledger
+    return goodput_ledger.moved(ledger, report.still_seconds, row)
+
+
+def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> str:
+    """Who trains; or why no step is taken, and who waits for whom."""
+    report, before = current_report(seen), seen.job.status.condition("Ready")
+    if ready:
+        cut = f"; {report.links}" if report is not None and report.links else ""
+        return f"{workers} of {seen.job.spec.workers.replicas} workers train{cut}"
+    if report is not None and report.stalled:
+        return report.waits_for
+    if report is None and before is not None and is_under_way(seen, decision):
+        return before.message
+    return "no step is taken"
 
 
 def _heard(seen: Observed, decision: Decision) -> Report | None:
@@ -145,7 +169,7 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
     if report is None:
         return fields
     if report.step is not None:
-        fields |= {"step": report.step, "loss": _shown(report.loss), "samples_per_second": _shown(report.samples_per_second)}
+        fields |= {"step": report.step, "loss": _shown(report.loss), "samples_per_second": _shown(report.samples_per_second) or None}
     if report.log is not None:
         log = report.log
         fields |= {"checkpoint": log.checkpoint, "checkpoints": log.checkpoints, "quarantined": log.quarantined}
@@ -182,11 +206,11 @@ def _ready(seen: Observed, decision: Decision, report: Report | None) -> tuple[b
     """Are steps being taken, and by how many workers? Without a report: as it was."""
     if decision.course not in (Course.RUNNING, Course.STOPPING) or decision.anew:
         return False, 0
-    training = is_training(seen, decision)
+    training, busy = is_training(seen, decision), is_under_way(seen, decision) and not is_stalled(seen)
     if report is None:
-        return training, seen.job.status.ready_workers if training else 0
+        return training, seen.job.status.ready_workers if busy else 0
     running = {phase.value for phase in MemberPhase if phase.running() or phase is MemberPhase.FORMED}
-    return training, len({member.worker for member in report.members if member.phase in running}) if training else 0
+    return training, len({member.worker for member in report.members if member.phase in running}) if busy else 0
 
 
 def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
@@ -203,7 +227,7 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
         return waits[1]
     if report is None:
         return seen.job.status.message if is_unheard_yet(seen, decision.wanted) else ""
-    return report.trouble or report.reason
+    return report.waits_for or report.trouble or report.links or report.reason
 
 
 def _shown(value: float | None) -> float | None:

@@ -8,6 +8,7 @@ from trainingjob_operator.ledger import Row
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.wanted import current_report
 from trainingjob_operator.state import Observed, PodPhase, Role
+from trainingjob_operator.status.stall import phase_of
 
 
 class JobPhase(StrEnum):
@@ -16,6 +17,9 @@ class JobPhase(StrEnum):
     PENDING = "Pending"
     STARTING = "Starting"
     RUNNING = "Running"
+    STALLED = "Stalled"
+    EVALUATING = "Evaluating"
+    FINISHING = "Finishing"
     RECOVERING = "Recovering"
     ROLLING_BACK = "RollingBack"
     SUSPENDING = "Suspending"
@@ -24,6 +28,8 @@ class JobPhase(StrEnum):
     FAILED = "Failed"
 
 
+UNDER_WAY = (JobPhase.RUNNING, JobPhase.STALLED, JobPhase.EVALUATING, JobPhase.FINISHING)
+"""A generation runs."""
 _BEFORE_THE_FIRST_STEP = (JobPhase.SUSPENDED, JobPhase.PENDING, JobPhase.STARTING)
 """Of a life: what comes before it is no loss, also where the job has trained in a life before."""
 
@@ -45,21 +51,39 @@ def phase(seen: Observed, decision: Decision) -> str:
 
 
 def is_training(seen: Observed, decision: Decision) -> bool:
-    """Steps of the wanted attempt are being taken. Without a report: if they were, and a worker still runs."""
+    """Steps of the wanted attempt are being finished."""
+    report = current_report(seen)
+    if not is_under_way(seen, decision):
+        return False
+    return seen.job.status.phase == JobPhase.RUNNING if report is None else not report.stalled
+
+
+def is_stalled(seen: Observed) -> bool:
+    """Who is in the generation waits for something. Without a report: as it was."""
+    report = current_report(seen)
+    if report is None:
+        return seen.job.status.phase == JobPhase.STALLED
+    return bool(report.stalled) and phase_of(report) == JobPhase.STALLED
+
+
+def is_under_way(seen: Observed, decision: Decision) -> bool:
+    """A generation of the wanted attempt runs. Without a report: if one did, and a worker still runs."""
     status, report = seen.job.status, current_report(seen)
     if decision.anew or decision.wanted.attempt != status.attempt:
         return False
     if report is None:
-        return status.phase == JobPhase.RUNNING and _any_worker(seen)
+        return status.phase in UNDER_WAY and _any_worker(seen)
     generation = report.generation
     ours = generation is not None and generation.attempt == status.attempt
     return ours and report.stage == "Running" and report.step is not None and report.world > 0
 
 
 def _running(seen: Observed, decision: Decision) -> JobPhase:
-    if is_training(seen, decision):
-        return JobPhase.RUNNING
-    wanted, status = decision.wanted, seen.job.status
+    wanted, status, report = decision.wanted, seen.job.status, current_report(seen)
+    if is_under_way(seen, decision):
+        if report is None:
+            return JobPhase(status.phase)
+        return JobPhase(phase_of(report)) if report.stalled else JobPhase.RUNNING
     if wanted.restore.kind == "Step" and status.opened_attempt < wanted.attempt:
         return JobPhase.ROLLING_BACK
     if _has_trained(seen) and status.phase not in _BEFORE_THE_FIRST_STEP:

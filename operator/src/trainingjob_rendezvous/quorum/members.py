@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from trainingjob_api.contract.messages import GenerationId, Hello, MemberId, MemberReport, Orders, Phase, Progress, State
+from trainingjob_api.contract.stamps import MemberStamp
 
 MOST_PROCESSES = 64
 """Training processes of one agent; the manifest allows no more."""
@@ -43,6 +44,8 @@ class Member:
     """Its agent wants to leave."""
     left: GenerationId | None = None
     """The last generation that it was in and is not in any more."""
+    stamp: MemberStamp | None = None
+    """Where its process is, as its agent said last."""
 
     @property
     def agent(self) -> AgentId:
@@ -75,6 +78,12 @@ class Agent:
     members: dict[int, Member] = field(default_factory=dict)
     """By number of the process; only the newest life of each."""
     progress: dict[int, Progress] = field(default_factory=dict)
+    stamps: dict[int, MemberStamp] = field(default_factory=dict)
+
+    def stamp(self, member: Member) -> MemberStamp | None:
+        """The member's newest stamp; one of an older life is none."""
+        stamp = self.stamps.get(member.id.process)
+        return stamp if stamp is not None and stamp.life == member.id.life else None
 
 
 class Members:
@@ -132,7 +141,11 @@ class Members:
 
     def snapshot(self) -> tuple[Member, ...]:
         """Every member, ordered by worker, incarnation and process."""
-        found = (replace(member, leaving=agent.leaving) for agent in self.agents.values() for member in agent.members.values())
+        found = (
+            replace(member, leaving=agent.leaving, stamp=agent.stamp(member))
+            for agent in self.agents.values()
+            for member in agent.members.values()
+        )
         return tuple(sorted(found, key=lambda member: member.id))
 
     def trouble(self) -> str:

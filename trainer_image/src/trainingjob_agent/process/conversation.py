@@ -19,6 +19,7 @@ from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.settings import Settings
 from trainingjob_api.contract.channel import (
     ExportModel,
+    Links,
     NeedArena,
     OpenAttempt,
     Opened,
@@ -62,6 +63,9 @@ class Agency(Protocol):
     def progress(self, progress: Progress) -> None:
         """A member has made progress."""
 
+    def restamped(self) -> None:
+        """A member sees something of its connections that the rendezvous is to hear of at once."""
+
     def ask_store(self, request: StoreRequest, answer: Callable[[StoreReply], None]) -> None:
         """A call of the process groups' store; the reply carries the request's id."""
 
@@ -104,6 +108,8 @@ class Conversation:
         self.mistake: UserMistakeError | None = None
         self.raised: Raised | None = None
         self.current = MemberReport(member=member, phase=Phase.STARTING)
+        self.step_seconds = 0.0
+        self.links: Links | None = None
         self._agency = agency
         self._member = member
         self._arena = arena
@@ -142,8 +148,8 @@ class Conversation:
             case Standing():
                 self._files.close()
                 self._report(MemberReport(member=self._member, phase=message.phase, generation=message.generation, state=message.state))
-            case Pace():
-                self._agency.progress(_progress(self._member, message))
+            case Pace() | Links():
+                self._moves(message)
             case StoreRequest():
                 self._agency.ask_store(message, self.channel.send)
             case UserError() | Raised():
@@ -158,6 +164,14 @@ class Conversation:
                 if self._opening is not None:  # of a generation that is over: it must not fence any more
                     self._opening.cancel()
                 self._opening = self._answer(self._open(message))
+
+    def _moves(self, message: Pace | Links) -> None:
+        if isinstance(message, Links):
+            self.links = message
+            self._agency.restamped()
+            return
+        self.step_seconds = message.step_seconds if math.isfinite(message.step_seconds) else 0.0
+        self._agency.progress(_progress(self._member, message))
 
     def _last_words(self, message: UserError | Raised) -> None:
         if isinstance(message, Raised):

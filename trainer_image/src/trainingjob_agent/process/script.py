@@ -99,6 +99,10 @@ class ScriptSlot:
         """A script stamps nothing."""
         return None
 
+    def member_stamp(self) -> None:
+        """The same."""
+        return
+
     async def run(self) -> None:
         """Run the script in one generation after another, until `end`, or until it ends with a user error."""
         self._stand(Phase.IDLE)

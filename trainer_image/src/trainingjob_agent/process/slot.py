@@ -17,9 +17,10 @@ from trainingjob_agent.process.failure import FINAL, classify, restart_delay
 from trainingjob_agent.process.hang import generation_is_over, hung, is_stopped, stuck
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
-from trainingjob_agent.stamp import Stamp, StampPage
+from trainingjob_agent.stamp import Stamp, StampPage, outward
 from trainingjob_api.contract.channel import ProcessEnvironment
 from trainingjob_api.contract.messages import MemberId, MemberReport, Orders, Phase
+from trainingjob_api.contract.stamps import MemberStamp
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
@@ -53,6 +54,14 @@ class TrainerSlot:
     def stamp(self) -> Stamp | None:
         """Where the process is right now."""
         return self._page.read() if self._page else None
+
+    def member_stamp(self) -> MemberStamp | None:
+        """The stamp of a process that has got ready, as the rendezvous is told it."""
+        life, conversation, stamp = self._life, self._conversation, self.stamp()
+        if life is None or conversation is None or stamp is None or stamp.phase is Phase.STARTING:
+            return None
+        found = outward(conversation.current.member, stamp, time.monotonic_ns(), conversation.step_seconds, conversation.links)
+        return found.model_copy(update={"stopped": True}) if is_stopped(life.pid) else found
 
     async def run(self) -> None:
         """Live until `end`, until the job is done, or until a life ends for good."""

@@ -1,4 +1,4 @@
-"""A transport that leaves word in the stamp page when this process waits for its peers. Effects: the stamp page.
+"""Transport and data that leave word in the stamp page when this process waits for them. Effects: the stamp page.
 
 A hung job's culprit is who has not entered what the others wait in.
 """
@@ -11,7 +11,29 @@ from torch import Tensor
 
 from trainingjob_agent.stamp import StampWriter
 from trainingjob_api.contract.messages import Generation
+from trainingjob_api.contract.stamps import Activity
+from trainingjob_trainer.data import Batch, Dataset
 from trainingjob_trainer.transport.port import Forming, Pending, Transport
+
+
+class WatchedData:
+    """A dataset whose loading of a batch is stamped: the others may wait for it."""
+
+    def __init__(self, inner: Dataset, stamp: StampWriter) -> None:
+        self._inner = inner
+        self._stamp = stamp
+
+    def __len__(self) -> int:
+        """Samples."""
+        return len(self._inner)
+
+    def batch(self, ids: Tensor) -> Batch:
+        """The samples of these ids, collated."""
+        self._stamp.act(Activity.LOADING)
+        try:
+            return self._inner.batch(ids)
+        finally:
+            self._stamp.act(Activity.COMPUTING)
 
 
 class WatchedTransport:

@@ -1,0 +1,111 @@
+"""A job whose generation runs and finishes no step does not pass for one that trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from operator_builders import NOW, SETTINGS, make_job, make_report, make_seen, make_status
+from trainingjob_api.contract.intent import Report, Stall
+from trainingjob_api.status import Status
+from trainingjob_operator.ledger import Row, moved
+from trainingjob_operator.plan import plan
+from trainingjob_operator.state import Observed
+
+WORDS = "worker 1 waits for its dataset's samples; the others wait"
+
+
+def stalled(stall: str = Stall.DATA, seconds: float = 12.0) -> Report:
+    return make_report(stalled=stall, waits_for=WORDS, still_seconds=seconds, samples_per_second=0.0)
+
+
+def training(**fields: Any) -> Observed:
+    """A job that trains, with the status of a pass over it."""
+    job = make_job(make_status(**fields))
+    return make_seen(job.model_copy(update={"status": plan(make_seen(job), SETTINGS, NOW).status}))
+
+
+def later(seen: Observed, report: Report | None, seconds: float, **fields: Any) -> Observed:
+    """The same job after a pass that sees `report` so many seconds later."""
+    status = plan(replace(seen, report=report, **fields), SETTINGS, NOW + timedelta(seconds=seconds)).status
+    return replace(seen, job=seen.job.model_copy(update={"status": status}), report=report)
+
+
+def shown(status: Status) -> tuple[str, str, str, float | None, str]:
+    ready = status.condition("Ready")
+    assert ready is not None
+    return status.phase, ready.status, ready.reason, status.samples_per_second, status.display.workers
+
+
+def test_a_stall_is_written_at_once_with_who_waits_for_whom() -> None:
+    seen = training()
+    assert shown(seen.job.status) == ("Running", "True", "Training", 1000.0, "3/3")
+    status = later(seen, stalled(), 1.0).job.status
+    assert shown(status) == ("Stalled", "False", "WaitingForData", None, "0/3")
+    ready = status.condition("Ready")
+    assert ready is not None
+    assert ready.message == status.message == WORDS
+
+
+def test_the_time_since_the_last_step_is_taken_from_training() -> None:
+    seen = training(ledger={"Starting": 60.0, "Training": 540.0})
+    status = later(seen, stalled(seconds=12.0), 1.0).job.status
+    assert status.ledger == {"Starting": 60.0, "Training": 529.0, "Stalled": 12.0}
+    again = later(later(seen, stalled(seconds=12.0), 1.0), stalled(seconds=22.0), 11.0).job.status
+    assert again.ledger == {"Starting": 60.0, "Training": 529.0, "Stalled": 22.0}
+    assert again.goodput == "86%", "it falls while nothing is trained"
+
+
+def test_a_step_makes_it_running_again_at_once() -> None:
+    seen = later(training(), stalled(), 1.0)
+    decided = plan(replace(seen, report=make_report(step=241)), SETTINGS, NOW + timedelta(seconds=2))
+    assert shown(decided.status) == ("Running", "True", "Training", 1000.0, "3/3")
+    assert [event.reason for event in decided.events] == ["Recovered"]
+
+
+@pytest.mark.parametrize(
+    ("stall", "phase", "reason", "workers", "row"),
+    [
+        ("Storage", "Stalled", "WaitingForStorage", "0/3", "Stalled"),
+        ("Link", "Stalled", "WaitingForLink", "0/3", "Stalled"),
+        ("Compile", "Stalled", "Compiling", "0/3", "Stalled"),
+        ("Step", "Stalled", "LongStep", "0/3", "Stalled"),
+        ("Hang", "Stalled", "Hanging", "0/3", "Stalled"),
+        ("Restoring", "Stalled", "Restoring", "0/3", "Stalled"),
+        ("Evaluating", "Evaluating", "Evaluating", "3/3", "Evaluating"),
+        ("Finishing", "Finishing", "Finishing", "3/3", "Finishing"),
+        ("What a newer rendezvous says", "Stalled", "Hanging", "0/3", "Stalled"),
+    ],
+)
+def test_each_reason_has_its_words_and_its_row(stall: str, phase: str, reason: str, workers: str, row: str) -> None:
+    status = later(training(), stalled(stall), 1.0).job.status
+    assert shown(status) == (phase, "False", reason, None, workers)
+    assert status.ledger[row] == 12.0
+
+
+def test_a_stall_is_told_as_an_event_once_and_the_usual_course_of_things_is_not() -> None:
+    seen = training()
+    decided = plan(replace(seen, report=stalled()), SETTINGS, NOW + timedelta(seconds=1))
+    assert [(event.reason, event.message) for event in decided.events] == [("WaitingForData", WORDS)]
+    assert plan(replace(later(seen, stalled(), 1.0)), SETTINGS, NOW + timedelta(seconds=1)).events == ()
+    assert plan(replace(seen, report=stalled("Finishing")), SETTINGS, NOW + timedelta(seconds=1)).events == ()
+
+
+def test_seconds_alone_are_a_figure_which_waits_for_its_turn() -> None:
+    seen = later(training(), stalled(), 1.0)
+    assert plan(replace(seen, report=stalled(seconds=15.0)), SETTINGS, NOW + timedelta(seconds=4)).status == seen.job.status
+
+
+def test_a_stalled_job_that_is_not_heard_any_more_stays_so() -> None:
+    seen = later(training(), stalled(), 1.0)
+    status = later(seen, None, 5.0, reporting=False).job.status
+    assert shown(status) == ("Stalled", "False", "WaitingForData", None, "0/3")
+    assert status.message in ("", WORDS)
+
+
+def test_no_more_is_moved_than_there_is() -> None:
+    assert moved({"Starting": 5.0, "Training": 3.0}, 12.0, Row.STALLED) == {"Starting": 5.0, "Training": 0.0, "Stalled": 3.0}
+    assert moved({"Starting": 5.0}, 12.0, Row.STALLED) == {"Starting": 5.0}
