@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from trainingjob_api.spec.checkpoint import Storage
 from trainingjob_api.storage.layout import RUNS_PREFIX, parse_run_log_key
 from trainingjob_api.storage.log import History
 from trainingjob_operator.children.names import worker
+from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder
+from trainingjob_operator.state import Manifest
 from trainingjob_storage.appender import Appender
 from trainingjob_storage.store import Store, open_store
 
@@ -31,18 +33,23 @@ class Output:
     text: str
 
 
-def open_storage(storage: Storage) -> Store:
-    """The storage of a job, with the credentials of whoever asks."""
-    return open_store(storage.uri, storage.endpoint_url, storage.region, os.environ)
+def credentials(storage: Storage, manifests: Sequence[Manifest]) -> dict[str, str]:
+    """Return the environment of whoever asks, and over it the Secret that the storage names, if it is among `manifests`."""
+    return {**os.environ, **(given.values(manifests, "Secret", storage.credentials_secret_name or "") or {})}
 
 
-def read_history(storage: Storage) -> History:
-    """What the log says; empty where there is no log.
+def open_storage(storage: Storage, manifests: Sequence[Manifest] = ()) -> Store:
+    """The storage of a job, with the credentials of whoever asks; those of a Secret among `manifests` come first."""
+    return open_store(storage.uri, storage.endpoint_url, storage.region, credentials(storage, manifests))
+
+
+def read_history(storage: Storage, manifests: Sequence[Manifest] = ()) -> History:
+    """What the log says; empty where there is no log. A Secret among `manifests` may hold the storage's credentials.
 
     Raises:
         StorageError: the storage cannot be read, or holds something else; the message names the field.
     """
-    return Appender(open_storage(storage), owner_uid="").refresh()
+    return Appender(open_storage(storage, manifests), owner_uid="").refresh()
 
 
 def outputs(folder: JobFolder, storage: Storage, only: int | None) -> Iterator[Output]:
@@ -55,7 +62,7 @@ def outputs(folder: JobFolder, storage: Storage, only: int | None) -> Iterator[O
     """
     here = [path for path in sorted(folder.pods.glob("*.log")) if path.stat().st_size]
     seats = {_seat(path.stem) for path in here}
-    yield from _stored(open_storage(storage), only, seats)
+    yield from _stored(open_storage(storage, given.read(folder)), only, seats)
     for path in here:
         seat = _seat(path.stem)
         if only is None or (seat is not None and seat[0] == only):

@@ -39,7 +39,7 @@ StateDir = Annotated[
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The job's namespace.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name.", show_default=False)]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The TrainingJob's manifest.", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The TrainingJob's manifest; - is stdin.", show_default=False)]
 
 
 class Outcome(Enum):

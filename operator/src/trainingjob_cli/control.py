@@ -17,6 +17,7 @@ from trainingjob_api.storage.log import History
 from trainingjob_cli.archive import open_storage, read_history
 from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.run import Plain, conclude, execute
+from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
 from trainingjob_operator.local.pods import LocalPods
@@ -46,7 +47,7 @@ def rollback(
     target = request or f"cli-{secrets.token_hex(4)}"
     if job.status.last_rollback_request == target:
         raise Mistake(f"--request {target}: it was carried out before; choose a new id")
-    _refuse_missing(read_history(job.spec.checkpoint.storage), to_step)
+    _refuse_missing(read_history(job.spec.checkpoint.storage, given.read(jobs.folder(key))), to_step)
     jobs.edit(key, lambda spec: {**spec, "rollback": {"toStep": to_step, "request": target}, "suspend": False})
     pid = pid_in_charge(jobs.folder(key))
     if pid is not None:
@@ -92,7 +93,7 @@ def delete(
     with in_charge(jobs.folder(key)):
         asyncio.run(_end_pods(jobs, key))
         if storage:
-            store = open_storage(kept)
+            store = open_storage(kept, given.read(jobs.folder(key)))
             store.delete(store.list(""))
         jobs.remove(key)
     rest = "" if storage else f"; what it stored stays in {kept.uri}"

@@ -16,6 +16,8 @@ from trainingjob_cli.archive import outputs, read_history
 from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, console, find, job_of, jobs_in, key_of, say
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.run import StorageUri
+from trainingjob_operator.local import given
+from trainingjob_operator.state import Manifest
 
 OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The job's name; all jobs without it.", show_default=False)]
 NameOrFile = Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", help="A local job, or a manifest.", show_default=False)]
@@ -58,7 +60,7 @@ def logs(name: Name, worker: Worker = None, namespace: Namespace = "default", st
 
 def checkpoints(name: NameOrFile = None, storage: StorageUri = None, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
     """List what the log in the storage says of every checkpoint."""
-    history = read_history(_storage(name, storage, namespace, state_dir))
+    history = read_history(*_storage(name, storage, namespace, state_dir))
     if history.seq < 0:
         say("there is no log in this storage yet")
         return
@@ -67,16 +69,20 @@ def checkpoints(name: NameOrFile = None, storage: StorageUri = None, namespace: 
         say(f"done at step {history.done.step}, attempt {history.done.attempt}")
 
 
-def _storage(name: str | None, uri: str | None, namespace: str, state_dir: Path | None) -> Storage:
-    """Where to look: --storage before the job's or the manifest's own."""
+def _storage(name: str | None, uri: str | None, namespace: str, state_dir: Path | None) -> tuple[Storage, tuple[Manifest, ...]]:
+    """Where to look, --storage before the job's or the manifest's own, and the Secrets beside the job."""
     if name is None:
         if uri is None:
             raise Mistake("checkpoints: give a job's NAME, a manifest's FILE, or --storage URI")
         try:
-            return Storage(uri=uri)
+            return Storage(uri=uri), ()
         except ValidationError as error:
             raise Mistake(f"--storage: {'; '.join(explain(error, Storage))}") from error
-    is_file = Path(name).suffix in (".yaml", ".yml", ".json")
-    job = manifest.load(name) if is_file else find(jobs_in(state_dir), key_of(name, namespace))
+    if name == manifest.STDIN or Path(name).suffix in (".yaml", ".yml", ".json"):
+        found = manifest.bundle(name)
+        job, secrets = found.job, found.secrets
+    else:
+        jobs, key = jobs_in(state_dir), key_of(name, namespace)
+        job, secrets = find(jobs, key), given.read(jobs.folder(key))
     storage = job.spec.checkpoint.storage
-    return storage if uri is None else storage.model_copy(update={"uri": uri})
+    return storage if uri is None else storage.model_copy(update={"uri": uri}), secrets

@@ -11,9 +11,8 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.context import File
-from trainingjob_cli.manifest import load
 from trainingjob_cli.reading.scalars import meaning
-from trainingjob_cli.run import StorageUri, Workers, with_changes
+from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, requested
 from trainingjob_operator.plan import preview
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest
@@ -22,9 +21,9 @@ REDACTED = "<made by the operator>"
 _UID = "00000000-0000-0000-0000-000000000000"
 
 
-def plan(file: File, workers: Workers = None, storage: StorageUri = None) -> None:
+def plan(file: File, workers: Workers = None, storage: StorageUri = None, settings: Overrides = None, name: Chosen = None) -> None:
     """Print the Kubernetes objects that the operator would make, without making any."""
-    job = with_changes(load(file), workers, storage)
+    job, _ = requested(file, name, settings, workers, storage)
     made = objects(job, Settings(), datetime.now(UTC))
     print(f"# What the operator makes of {file} in namespace {job.metadata.namespace}: {len(made)} objects.")
     print("# Names carry a hash of the job's uid, which the API server gives; here it stands for uid 0. Secrets are left out.")

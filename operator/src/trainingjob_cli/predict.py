@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from trainingjob_cli.archive import read_history
+from trainingjob_cli.archive import credentials, read_history
 from trainingjob_cli.context import Mistake, Namespace, StateDir, find, jobs_in, key_of
+from trainingjob_operator.local import given
 from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION
 
 TRAINER = "trainingjob_trainer"
@@ -51,11 +52,13 @@ def _located(model: str, namespace: str, state_dir: Path | None) -> tuple[str, l
     environ = dict(os.environ)
     if "/" in model or Path(model).is_dir():
         return model, [], environ
-    job = find(jobs_in(state_dir), key_of(model, namespace))
+    jobs, key = jobs_in(state_dir), key_of(model, namespace)
+    job, secrets = find(jobs, key), given.read(jobs.folder(key))
     storage = job.spec.checkpoint.storage
-    if job.status.model is None and read_history(storage).exported is None:
+    environ |= credentials(storage, secrets)
+    if job.status.model is None and read_history(storage, secrets).exported is None:
         raise Mistake(f"job {model} has no model yet: it is {job.status.phase or 'Pending'}; run it to its end first")
     directory = job.metadata.annotations.get(DIRECTORY_ANNOTATION, "")
     environ["PYTHONPATH"] = ":".join(part for part in (environ.get("PYTHONPATH", ""), directory) if part)
-    given = (("--endpoint-url", storage.endpoint_url), ("--region", storage.region))
-    return job.status.model or storage.uri, [word for name, value in given if value for word in (name, value)], environ
+    place = (("--endpoint-url", storage.endpoint_url), ("--region", storage.region))
+    return job.status.model or storage.uri, [word for name, value in place if value for word in (name, value)], environ

@@ -19,28 +19,59 @@ from trainingjob_cli.changes import updated, with_options
 from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, Outcome, StateDir, console, find, job_of, jobs_in, say
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.display import make_display
+from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.state import JobKey
+from trainingjob_operator.state import JobKey, Manifest
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Use so many workers, whatever the manifest says.", show_default=False)
 ]
 StorageUri = Annotated[str | None, typer.Option("--storage", metavar="URI", help="Keep checkpoints here instead.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the manifest; may be given again.", show_default=False),
+]
+Chosen = Annotated[str | None, typer.Option("--name", help="The job's name, where FILE holds several.", show_default=False)]
 Plain = Annotated[bool, typer.Option("--plain", help="Print lines instead of a live view.")]
 
 
-def run(file: File, workers: Workers = None, storage: StorageUri = None, state_dir: StateDir = None, plain: Plain = False) -> None:
+def run(
+    file: File,
+    workers: Workers = None,
+    storage: StorageUri = None,
+    settings: Overrides = None,
+    name: Chosen = None,
+    state_dir: StateDir = None,
+    plain: Plain = False,
+) -> None:
     """Train on this machine. The same command resumes; Ctrl-C saves and stops."""
-    job = with_changes(manifest.load(file), workers, storage)
+    job, secrets = requested(file, name, settings, workers, storage)
     jobs = jobs_in(state_dir)
     key = JobKey(job.metadata.namespace, job.metadata.name)
     with in_charge(jobs.folder(key)):
         keep(jobs, key, job, file.absolute().parent)
+        given.keep(jobs.folder(key), secrets)
         outcome = execute(jobs, key, plain=plain)
-    given = (("--workers", workers), ("--storage", storage), ("--state-dir", state_dir))
-    options = [str(word) for name, value in given if value is not None for word in (name, value)]
-    conclude(jobs, key, outcome, shlex.join(["trainingjob", "run", str(file), *options]))
+    said = [("--workers", workers), ("--storage", storage), ("--name", name), *(("--set", setting) for setting in settings or [])]
+    options = [str(word) for option, value in [*said, ("--state-dir", state_dir)] if value is not None for word in (option, value)]
+    again = ["run", str(file), *options] if str(file) != manifest.STDIN else ["resume", key.name]
+    conclude(jobs, key, outcome, shlex.join(["trainingjob", *again]))
+
+
+def requested(
+    file: Path, name: str | None, settings: list[str] | None, workers: int | None, storage: str | None
+) -> tuple[TrainingJob, tuple[Manifest, ...]]:
+    """Read the job that `run` and `plan` are asked for, with their options over its manifest, and the Secrets beside it.
+
+    Raises:
+        ManifestError: the file holds no such job.
+        Mistake: the job is not valid with the options.
+    """
+    found = manifest.bundle(file, name, settings or [])
+    for note in found.notes:
+        say(f"note: {note}")
+    return with_changes(found.job, workers, storage), found.secrets
 
 
 def with_changes(job: TrainingJob, workers: int | None, storage: str | None) -> TrainingJob:
@@ -96,7 +127,7 @@ def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None
         raise typer.Exit(EXIT_FAILED)
     job = find(jobs, key)
     if outcome is Outcome.COMPLETE:
-        console().print(tables.result(job, read_history(job.spec.checkpoint.storage)))
+        console().print(tables.result(job, read_history(job.spec.checkpoint.storage, given.read(jobs.folder(key)))))
         return
     if outcome is Outcome.FAILED:
         say(tables.failure(job, last_words(jobs.folder(key), job)))

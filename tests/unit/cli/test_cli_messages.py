@@ -1,5 +1,7 @@
+import io
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,10 @@ def write_log(folder: Path, *steps: int) -> None:
         (["checkpoints", "--storage", "ftp://x"], ["--storage", "file:///"]),
         (["predict", "digits"], ["no model yet"]),
         (["predict", "digits", "--rows", "nowhere.csv"], ["--rows nowhere.csv"]),
+        (["run", "FILE", "--set", "training.epochz=3"], ["spec.training.epochz", "did you mean epochs?"]),
+        (["run", "FILE", "--set", "training.epochs"], ["--set training.epochs", "PATH=VALUE"]),
+        (["run", "FILE", "--name", "other"], ["--name other", "it holds: digits"]),
+        (["plan", "FILE", "--set", "workers.replicas=many"], ["spec.workers.replicas", "not a whole number"]),
         (["run", "FILE", "--workers", "0"], ["--workers"]),
         (["run", "FILE", "--workers", "100000"], ["spec.workers.replicas", "512"]),
         (["run", "FILE", "--storage", "nowhere"], ["spec.checkpoint.storage.uri", "file:///"]),
@@ -235,3 +241,55 @@ def test_what_is_printed_as_yaml_is_read_again_as_it_was() -> None:
 
     whole = {"words": [word for word, _ in READ], "values": [value for _, value in READ], "yes": {"1": "#", "~": "a: b"}}
     assert documents(as_yaml([whole]), "plan") == [whole]
+
+
+SECRET = """
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: hush}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web}}
+"""
+
+
+def test_a_secret_beside_the_job_is_kept_by_its_owner_and_never_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainingjob_cli import archive, run
+    from trainingjob_operator.local import given
+
+    path = folder / "job.yaml"
+    path.write_text(path.read_text() + SECRET)
+    done = Condition(type="Complete", status="True", reason="Succeeded")
+    jobs = make_stored(folder, Status(phase="Succeeded", conditions=(done,), attempt=1))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the caller's")
+    assert main(["run", str(path), "--plain"]) == 0
+    for command in (["plan", str(path)], ["describe", "digits"], ["get"], ["checkpoints", str(path)], ["checkpoints", "digits"]):
+        assert main(command) == 0
+    shown = "".join(capsys.readouterr())
+    assert "hush" not in shown
+    assert "note: " + str(path) + ": Service web is left out" in shown
+    kept = jobs.folder(KEY).path / "given.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    job, secrets = run.requested(path, None, None, None, None)
+    storage = job.spec.checkpoint.storage.model_copy(update={"credentials_secret_name": "keys"})
+    assert given.read(jobs.folder(KEY)) == secrets
+    assert archive.credentials(storage, secrets)["AWS_ACCESS_KEY_ID"] == "id"
+    assert archive.credentials(job.spec.checkpoint.storage, secrets)["AWS_ACCESS_KEY_ID"] == "the caller's"
+    assert main(["delete", "digits"]) == 0
+    assert not kept.exists()
+
+
+def test_a_manifest_comes_from_standard_input_with_changes(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainingjob_cli.reading.documents import documents
+
+    text = (folder / "job.yaml").read_text()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert main(["plan", "-", "--set", "workers.replicas=1e0", "--set", "workers.minReplicas=1", "--set", "metadata.name=other"]) == 0
+    planned = documents(capsys.readouterr().out, "plan")
+    (worker,) = [name for body in planned if "worker" in (name := body["metadata"]["name"])]
+    assert worker.startswith("other-")

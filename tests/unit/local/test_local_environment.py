@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment
@@ -63,6 +65,39 @@ def test_an_optional_reference_is_left_out() -> None:
 def test_what_cannot_be_resolved_is_named(source: Manifest) -> None:
     with pytest.raises(UnresolvedError, match="variable V"):
         resolved({"name": "V", "valueFrom": source})
+
+
+SECRET: Manifest = {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"A": "aWQ="}, "stringData": {"B": "$(A)", "E": ""}}
+SETTINGS: Manifest = {"kind": "ConfigMap", "metadata": {"name": "keys"}, "data": {"A": "from the map"}}
+
+
+def test_secrets_that_came_with_the_job_are_the_clusters() -> None:
+    env = [
+        {"name": "ONE", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "A"}}},
+        {"name": "TWO", "valueFrom": {"configMapKeyRef": {"name": "keys", "key": "A"}}},
+        {"name": "EMPTY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "E"}}},
+        {"name": "BOTH", "value": "$(A)/$(MAP_A)/$(B)"},
+        {"name": "B", "value": "own"},
+    ]
+    sources = [
+        {"secretRef": {"name": "keys"}},
+        {"configMapRef": {"name": "keys"}, "prefix": "MAP_"},
+        {"secretRef": {"name": "in-the-cluster"}},
+    ]
+    pod = make_pod("a", "", env=env)
+    pod["spec"]["containers"][0]["envFrom"] = sources
+    place = replace(make_place(A="caller", EMPTY="caller", ONLY="caller"), given=(SECRET, SETTINGS))
+    found = environment(pod, place)
+    assert {name: found[name] for name in ("ONE", "TWO", "EMPTY", "BOTH", "A", "B", "MAP_A", "ONLY")} == {
+        "ONE": "id",
+        "TWO": "from the map",
+        "EMPTY": "",
+        "BOTH": "id/from the map/$(A)",
+        "A": "id",
+        "B": "own",
+        "MAP_A": "from the map",
+        "ONLY": "caller",
+    }
 
 
 def test_a_value_refers_to_what_stands_before_it() -> None:

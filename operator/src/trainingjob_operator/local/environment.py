@@ -5,13 +5,13 @@ It must not read files or the environment: both are arguments. No error message 
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainingjob_api.contract.variables import expand
+from trainingjob_operator.local.given import decoded, values
 from trainingjob_operator.local.processes import MARK
 from trainingjob_operator.state import Manifest
 
@@ -40,6 +40,8 @@ class Place:
     """The environment of whoever runs the job: PATH, credentials, …"""
     secrets: Mapping[str, Manifest]
     """The job's own Secrets by name."""
+    given: Sequence[Manifest] = ()
+    """Secrets and ConfigMaps that came in one file with the job."""
 
 
 def arguments(pod: Manifest, python: str, variables: Mapping[str, str] | None = None) -> list[str]:
@@ -84,12 +86,23 @@ def environment(pod: Manifest, place: Place) -> dict[str, str]:
 
 def manifest_variables(pod: Manifest, place: Place) -> dict[str, str]:
     """What the manifest itself sets, resolved in the kubelet's order: a value may refer to what stands before it."""
-    found: dict[str, str] = {}
+    found = _from_sources(_container(pod).get("envFrom", []), place)
     for variable in _container(pod).get("env", []):
         name = variable["name"]
         value = _resolved(variable, pod, place) if "valueFrom" in variable else expand(str(variable.get("value", "")), found)
         if value is not None:
             found[name] = value
+    return found
+
+
+def _from_sources(sources: Sequence[Mapping[str, Any]], place: Place) -> dict[str, str]:
+    """Every key of the Secrets and ConfigMaps that are given; for others the caller's environment stands."""
+    found: dict[str, str] = {}
+    for source in sources:
+        kind = "Secret" if "secretRef" in source else "ConfigMap"
+        reference = source.get("secretRef") or source.get("configMapRef") or {}
+        given = values(place.given, kind, reference.get("name", "")) or {}
+        found |= {source.get("prefix", "") + key: value for key, value in given.items()}
     return found
 
 
@@ -103,7 +116,7 @@ def _addresses(own: Mapping[str, str], port: int) -> dict[str, str]:
 def _resolved(variable: Mapping[str, Any], pod: Manifest, place: Place) -> str | None:
     name, source = variable["name"], variable["valueFrom"]
     if reference := source.get("secretKeyRef") or source.get("configMapKeyRef"):
-        return _secret(name, reference, place)
+        return _referred(name, "Secret" if "secretKeyRef" in source else "ConfigMap", reference, place)
     if reference := source.get("fieldRef"):
         return _field(name, reference["fieldPath"], pod, place)
     raise UnresolvedError(
@@ -111,19 +124,18 @@ def _resolved(variable: Mapping[str, Any], pod: Manifest, place: Place) -> str |
     )
 
 
-def _secret(name: str, reference: Mapping[str, Any], place: Place) -> str | None:
-    secret = place.secrets.get(reference["name"])
-    if secret is not None:
-        if text := secret.get("stringData", {}).get(reference["key"]):
-            return str(text)
-        if data := secret.get("data", {}).get(reference["key"]):
-            return base64.b64decode(data).decode()
+def _referred(name: str, kind: str, reference: Mapping[str, Any], place: Place) -> str | None:
+    own = place.secrets.get(reference["name"]) if kind == "Secret" else None
+    found = (values(place.given, kind, reference["name"]) if own is None else decoded(own)) or {}
+    if reference["key"] in found:
+        return found[reference["key"]]
     if name in place.caller:  # a user's own Secret or ConfigMap lives in the cluster; here the caller's environment stands for it
         return place.caller[name]
     if reference.get("optional"):
         return None
     raise UnresolvedError(
-        f"variable {name} comes from {reference['name']} in the cluster, which local processes cannot read: export {name} instead"
+        f"variable {name} comes from {reference['name']} in the cluster, which local processes cannot read: export {name} instead, "
+        f"or put the {kind} into the job's file"
     )
 
 

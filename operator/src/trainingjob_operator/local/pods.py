@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from trainingjob_operator.local import given
 from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment, manifest_variables
 from trainingjob_operator.local.folder import JobFolder
 from trainingjob_operator.local.objects import LocalObjects
@@ -32,6 +33,7 @@ class LocalPods:
     """The pods of one job. Of two programs only the one in charge of the job may have one."""
 
     def __init__(self, folder: JobFolder, caller: Mapping[str, str], directory: Path, wake: Callable[[], None]) -> None:
+        self._folder = folder
         self._records = Records(folder)
         self._objects = LocalObjects(folder)
         self._caller = caller
@@ -157,6 +159,7 @@ class LocalPods:
             port=self._objects.port(),
             caller=self._caller,
             secrets=self._objects.secrets(),
+            given=given.read(self._folder),
         )
 
     def _end_predecessors(self, record: PodRecord) -> None:

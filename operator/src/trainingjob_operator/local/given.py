@@ -1,0 +1,50 @@
+"""The Secrets and ConfigMaps that came in one file with a local job: what the cluster's would be to its pods.
+
+Effects: one file in the job's folder, readable by its owner alone. It must not print what is in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+
+from trainingjob_operator.local.folder import JobFolder, locked, write_whole
+from trainingjob_operator.state import Manifest
+
+_FILE = "given.json"
+
+
+def keep(folder: JobFolder, manifests: Iterable[Manifest]) -> None:
+    """Keep the objects for the job, each in place of the one of its kind and name. Others stay, as they do in a cluster."""
+    with locked(folder):
+        known = {_key(manifest): manifest for manifest in read(folder)}
+        wanted = known | {_key(manifest): manifest for manifest in manifests}
+        if wanted != known:
+            write_whole(folder.path / _FILE, json.dumps(list(wanted.values())))
+
+
+def read(folder: JobFolder) -> tuple[Manifest, ...]:
+    """Return the job's objects; none where none was given."""
+    try:
+        return tuple(json.loads((folder.path / _FILE).read_text()))
+    except FileNotFoundError:
+        return ()
+
+
+def values(manifests: Sequence[Manifest], kind: str, name: str) -> dict[str, str] | None:
+    """Return what the object holds, as pods get it; None if it is not among `manifests`. Pure."""
+    found = next((manifest for manifest in manifests if _key(manifest) == (kind, name)), None)
+    return None if found is None else decoded(found)
+
+
+def decoded(manifest: Manifest) -> dict[str, str]:
+    """Return what a Secret or a ConfigMap holds. Pure."""
+    data = manifest.get("data") or {}
+    if manifest.get("kind") != "ConfigMap":
+        data = {key: base64.b64decode(value).decode() for key, value in data.items()}
+    return {**data, **(manifest.get("stringData") or {})}
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
