@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -75,8 +76,9 @@ def console() -> Console:
 
 
 def say(text: str) -> None:
-    """A remark beside the results, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a remark beside the results, on stderr. Where that is gone, there is nobody to read it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def jobs_in(state_dir: Path | None) -> LocalJobs:

@@ -15,7 +15,8 @@ import typer
 from trainingjob_api.spec.checkpoint import Storage as Place
 from trainingjob_api.storage.log import History
 from trainingjob_cli.archive import open_storage, read_history
-from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, find, jobs_in, key_of, say
+from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir, find, jobs_in, key_of, say
+from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.run import Plain, conclude, execute
 from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
@@ -58,12 +59,18 @@ def rollback(
         _run(jobs, key, plain=plain)
 
 
-def suspend(name: Name, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
-    """Have a running job save and stop."""
+def suspend(name: Name, plain: Plain = False, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
+    """Have a running job save and stop. Where the command that ran it is gone, this one ends its processes in order."""
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
-    find(jobs, key)
+    job = find(jobs, key)
     jobs.edit(key, lambda spec: {**spec, "suspend": True})
-    say("asked for" if pid_in_charge(jobs.folder(key)) is not None else f"job {name} is suspended; nobody runs it now")
+    now = presence(jobs.folder(key), job)
+    if now.pid is not None:
+        say(f"job {name} is to save and stop; process {now.pid} carries it out")
+    elif now.processes or now.is_stale(job):
+        _end_in_order(jobs, key, plain=plain)
+    else:
+        say(f"job {name} is suspended; nobody runs it now")
 
 
 def resume(name: Name, plain: Plain = False, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
@@ -111,6 +118,17 @@ def _run(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
     with in_charge(jobs.folder(key)):
         outcome = execute(jobs, key, plain=plain)
     conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
+
+
+def _end_in_order(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
+    """Take the place of a command that is gone: its job's processes save and stop, and its status becomes true again."""
+    with in_charge(jobs.folder(key)):
+        outcome = execute(jobs, key, plain=plain)
+    if outcome is not Outcome.SUSPENDED:
+        conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
+        return
+    step = find(jobs, key).status.checkpoint
+    say(f"job {key.name} is suspended: {'nothing was saved' if step is None else f'saved at step {step}'}; nobody runs it now")
 
 
 async def _end_pods(jobs: LocalJobs, key: JobKey) -> None:

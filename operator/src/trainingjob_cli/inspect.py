@@ -14,10 +14,11 @@ from trainingjob_api.spec.errors import explain
 from trainingjob_cli import manifest
 from trainingjob_cli.archive import outputs, read_history
 from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, console, find, job_of, jobs_in, key_of, say
+from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.run import StorageUri
 from trainingjob_operator.local import given
-from trainingjob_operator.state import Manifest
+from trainingjob_operator.state import JobKey, Manifest
 
 OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The job's name; all jobs without it.", show_default=False)]
 NameOrFile = Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", help="A local job, or a manifest.", show_default=False)]
@@ -30,7 +31,11 @@ def get(name: OptionalName = None, namespace: Namespace = "default", state_dir: 
     jobs = jobs_in(state_dir)
     found = [find(jobs, key_of(name, namespace))] if name else [job_of(body) for key in jobs.all() if (body := jobs.read(key))]
     if found:
-        console().print(tables.jobs_table(found, datetime.now(UTC)))
+        seen = [presence(jobs.folder(JobKey(job.metadata.namespace, job.metadata.name)), job) for job in found]
+        console().print(tables.jobs_table([each.marked(job) for each, job in zip(seen, found, strict=True)], datetime.now(UTC)))
+        for each, job in zip(seen, found, strict=True):
+            if remark := each.remark(job):
+                say(f"{job.metadata.name}: {remark}")
     else:
         say(f"no jobs in {jobs.root}: start one with trainingjob run FILE")
 
@@ -38,7 +43,8 @@ def get(name: OptionalName = None, namespace: Namespace = "default", state_dir: 
 def describe(name: Name, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
     """Show a job's status, conditions and events."""
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
-    console().print(tables.description(find(jobs, key), jobs.events(key, SHOWN_EVENTS)))
+    job = find(jobs, key)
+    console().print(tables.description(presence(jobs.folder(key), job).marked(job), jobs.events(key, SHOWN_EVENTS)))
 
 
 def logs(name: Name, worker: Worker = None, namespace: Namespace = "default", state_dir: StateDir = None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli import manifest
@@ -18,7 +19,7 @@ from trainingjob_cli.archive import last_words, read_history
 from trainingjob_cli.changes import updated, with_options
 from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, Outcome, StateDir, console, find, job_of, jobs_in, say
 from trainingjob_cli.rendering import tables
-from trainingjob_cli.rendering.display import make_display
+from trainingjob_cli.rendering.display import SafeDisplay, make_display
 from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
@@ -95,9 +96,11 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path) -> Non
     spec = json.loads(job.spec.to_json())
     if jobs.read(key) is None:
         whole = json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True))
-        jobs.create({**whole, "spec": spec}, directory)
-    else:
-        jobs.edit(key, lambda stored: updated(stored, spec, key.name))
+        jobs.create({**whole, "spec": spec}, directory, Path.cwd())
+        return
+    jobs.edit(key, lambda stored: updated(stored, spec, key.name))
+    if jobs.move(key, directory, Path.cwd()):
+        say(f"note: from now on job {key.name} works in {Path.cwd()}, where this command was called")
 
 
 def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:
@@ -105,7 +108,7 @@ def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:
     from trainingjob_cli.session import Session  # only here: the other commands begin a second sooner without the stream's libraries
 
     _log_to(jobs.folder(key))
-    display = make_display(console(), plain=plain)
+    display = SafeDisplay(make_display(Console(highlight=False), plain=plain), _display_lost)
 
     async def body() -> Outcome:
         return await Session(jobs, key, os.environ, display).run()
@@ -127,7 +130,9 @@ def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None
         raise typer.Exit(EXIT_FAILED)
     job = find(jobs, key)
     if outcome is Outcome.COMPLETE:
-        console().print(tables.result(job, read_history(job.spec.checkpoint.storage, given.read(jobs.folder(key)))))
+        terminal = Console(highlight=False)
+        shown = terminal if terminal.is_terminal else console()  # this table folds its words by itself
+        shown.print(tables.result(job, read_history(job.spec.checkpoint.storage, given.read(jobs.folder(key)))))
         return
     if outcome is Outcome.FAILED:
         say(tables.failure(job, last_words(jobs.folder(key), job)))
@@ -138,6 +143,10 @@ def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None
     else:
         say(f"ended at once; {'nothing was saved yet' if step is None else f'the newest checkpoint is step {step}'}; to resume: {again}")
     raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _display_lost(error: OSError) -> None:
+    logging.getLogger(__name__).warning("nothing is shown any more, and the job goes on: %s", error)
 
 
 def _log_to(folder: JobFolder) -> None:

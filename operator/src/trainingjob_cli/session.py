@@ -66,8 +66,10 @@ class Session:
             Mistake: the job's processes cannot be started as the manifest has it.
         """
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._interrupted)
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        heeded = [number for number in _SIGNALS if number is not signal.SIGHUP or not nohup]
+        for number in heeded:
+            loop.add_signal_handler(number, self._interrupted, number)
         tasks = [asyncio.create_task(self._watch_file()), asyncio.create_task(self._show())]
         self._queue.add(self._key)
         try:
@@ -78,7 +80,7 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._queue.close()
             await self._cluster.close()
-            for number in _SIGNALS:
+            for number in heeded:
                 loop.remove_signal_handler(number)
 
     async def observe(self, key: JobKey) -> Observed | None:
@@ -144,11 +146,13 @@ class Session:
                         pods.delete(pod.name, 0)
                     await asyncio.sleep(_LOOK_SECONDS / 4)
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, number: signal.Signals) -> None:
+        if number is signal.SIGHUP and self._interrupts:
+            return  # a closed terminal is told more than once, by the kernel, the shell, tmux: none of them is in a hurry
         self._interrupts += 1
         if self._interrupts == 1:
-            self._display.note("saving, then stopping; Ctrl-C again ends it at once")
             self._jobs.edit(self._key, lambda spec: {**spec, "suspend": True})
+            self._display.note("saving, then stopping; Ctrl-C again ends it at once")
             self._queue.add(self._key)
             limit = self._settings.suspend_timeout_seconds + _STOP_MARGIN_SECONDS
             self._stop_by = asyncio.get_running_loop().time() + limit

@@ -14,7 +14,7 @@ from trainingjob_api.status import Status
 from trainingjob_operator.state import Observed, Pod, Role
 
 _ROUNDING = 1000
-_BESIDE_BAR, _NARROWEST_BAR, _WIDEST_BAR = 66, 10, 40
+_BESIDE_BAR, _NARROWEST_BAR, _WIDEST_BAR = 64, 10, 40
 """Columns that the figures beside the bar take, and the bar's own."""
 PHASE_STYLES = {"Running": "green", "Succeeded": "bold green", "Failed": "bold red", "Suspended": "yellow"}
 
@@ -72,31 +72,52 @@ def problem_of(pods: tuple[Pod, ...]) -> str:
 
 
 def panel(view: RunView, width: int = 60) -> RenderableType:
-    """Two lines and a bar, redrawn in place."""
-    first = Text.assemble(
-        (view.name, "bold"),
-        "  ",
-        (view.phase, PHASE_STYLES.get(view.phase, "cyan")),
-        f"  workers {view.training}/{view.wanted}",
-        f"  checkpoint {_or_dash(view.checkpoint)}",
-        f"  restarts {view.restarts}",
-        f"  goodput {view.goodput or '-'}",
-    )
-    second = Table.grid(padding=(0, 2))
-    bar = ProgressBar(
-        total=max(view.total_steps, 1), completed=view.step or 0, width=max(_NARROWEST_BAR, min(width - _BESIDE_BAR, _WIDEST_BAR))
-    )
-    second.add_row(
-        bar,
-        steps(view),
-        f"loss {number(view.loss)}",
-        rate(view.samples_per_second),
-        f"{duration(view.seconds_left)} left" if view.seconds_left is not None else "",
-    )
-    lines: list[RenderableType] = [first, second]
+    """Return the job's state, a bar and its figures, for a terminal of `width` columns.
+
+    Rich counts the lines that it has to redraw, so no line but the message may be left to the terminal to wrap.
+    """
+    state = [
+        Text(view.name, "bold"),
+        Text(view.phase, PHASE_STYLES.get(view.phase, "cyan")),
+        Text(f"workers {view.training}/{view.wanted}"),
+        Text(f"checkpoint {_or_dash(view.checkpoint)}"),
+        Text(f"restarts {view.restarts}"),
+        Text(f"goodput {view.goodput or '-'}"),
+    ]
+    lines: list[RenderableType] = [*_flowed(state, width), *_progress(view, width)]
     if view.message and view.phase != "Running":
         lines.append(Text(view.message, style="dim"))
     return Group(*lines)
+
+
+def _progress(view: RunView, width: int) -> list[RenderableType]:
+    """Return the bar and the figures beside it; below it where the terminal is too narrow."""
+    figures = [Text(steps(view)), Text(f"loss {number(view.loss)}"), Text(rate(view.samples_per_second))]
+    if view.seconds_left is not None:
+        figures.append(Text(f"{duration(view.seconds_left)} left"))
+    room, row = width - _BESIDE_BAR, Table.grid(padding=(0, 2))  # a bar by itself would not end its line
+    if room < _NARROWEST_BAR:
+        row.add_row(_bar(view, min(width, _WIDEST_BAR)))
+        return [row, *_flowed(figures, width)]
+    row.add_row(_bar(view, min(room, _WIDEST_BAR)), Text("  ").join(figures))
+    return [row]
+
+
+def _bar(view: RunView, width: int) -> ProgressBar:
+    return ProgressBar(total=max(view.total_steps, 1), completed=view.step or 0, width=width)
+
+
+def _flowed(parts: list[Text], width: int) -> list[Text]:
+    """Return the parts in as many lines as they need, broken between them; a part wider than a line is cut."""
+    lines: list[Text] = []
+    for part in parts:
+        if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
+            lines[-1] = Text("  ").join((lines[-1], part))
+        else:
+            lines.append(part)
+    for each in lines:
+        each.no_wrap, each.overflow = True, "ellipsis"
+    return lines
 
 
 def line(view: RunView) -> str:

@@ -45,7 +45,12 @@ def age(created: datetime | None, now: datetime) -> str:
     """As kubectl says it: 45s, 12m, 3h, 5d."""
     if created is None:
         return ""
-    seconds = max(0, int((now - created).total_seconds()))
+    return short_time((now - created).total_seconds())
+
+
+def short_time(span: float) -> str:
+    """Return a time in seconds as kubectl says it: 45s, 12m, 3h, 5d."""
+    seconds = max(0, int(span))
     for unit, size in (("d", _DAY), ("h", _HOUR), ("m", _MINUTE)):
         if seconds >= 2 * size or (unit == "d" and seconds >= size):
             return f"{seconds // size}{unit}"

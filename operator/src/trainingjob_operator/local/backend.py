@@ -11,7 +11,7 @@ from pathlib import Path
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.identity import Identity, derive
 from trainingjob_operator.local.environment import LOOPBACK
-from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, LocalJobs
+from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, WORKING_ANNOTATION, LocalJobs
 from trainingjob_operator.local.objects import LocalObjects
 from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.state import Deletion, Event, JobKey, Observed, Plan
@@ -82,9 +82,9 @@ class LocalCluster:
         """The keeper of the job's processes."""
         if key not in self._pods:
             manifest = self._jobs.read(key) or {}
-            directory = manifest.get("metadata", {}).get("annotations", {}).get(DIRECTORY_ANNOTATION)
-            known = directory if directory and Path(directory).is_dir() else "."
-            self._pods[key] = LocalPods(self._jobs.folder(key), self._caller, Path(known).absolute(), lambda: self._wake(key))
+            places = manifest.get("metadata", {}).get("annotations", {})
+            directory, working = (_existing(places.get(name)) for name in (DIRECTORY_ANNOTATION, WORKING_ANNOTATION))
+            self._pods[key] = LocalPods(self._jobs.folder(key), self._caller, directory, lambda: self._wake(key), working)
         return self._pods[key]
 
     async def close(self) -> None:
@@ -118,3 +118,8 @@ class LocalCluster:
 
     def _identity(self, seen: Observed) -> Identity:
         return derive(self._operator_key, seen.job.metadata.uid)
+
+
+def _existing(folder: str | None) -> Path:
+    """Return the folder; the caller's own where there is none of that name (any more)."""
+    return Path(folder if folder and Path(folder).is_dir() else ".").absolute()

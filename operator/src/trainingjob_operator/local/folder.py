@@ -141,7 +141,8 @@ def _taken(folder: JobFolder) -> int:
             pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "?"
             os.close(descriptor)
             raise JobTakenError(
-                f"job {folder.key.name} is run by process {pid} already: wait for it, or stop it with Ctrl-C there"
+                f"job {folder.key.name} is run by process {pid} already: wait for it, or stop it with Ctrl-C there, "
+                f"or with `trainingjob suspend {folder.key.name}`"
             ) from None
 
 

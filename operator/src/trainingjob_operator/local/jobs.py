@@ -18,7 +18,9 @@ from trainingjob_operator.local.folder import JobFolder, locked, write_whole
 from trainingjob_operator.state import Event, JobKey, Manifest
 
 DIRECTORY_ANNOTATION = "batch.trainingjob.dev/directory"
-"""Where the job's manifest lay: local processes find the user's own modules there. They work in the folder of whoever runs the job."""
+"""Where the job's manifest lay: local processes find the user's own modules there."""
+WORKING_ANNOTATION = "batch.trainingjob.dev/working-directory"
+"""Where `trainingjob run` was called: local processes work there, whoever starts them later."""
 MAX_EVENTS = 1000
 """Events of a job that are kept."""
 
@@ -54,8 +56,13 @@ class LocalJobs:
             manifest["status"] = json.loads(folder.status.read_text())
         return manifest
 
-    def create(self, manifest: Manifest, directory: Path) -> None:
+    def create(self, manifest: Manifest, directory: Path, working: Path | None = None) -> None:
         """Keep a new job, giving it what the API server would.
+
+        Args:
+            manifest: metadata and spec.
+            directory: where the manifest lies.
+            working: where the job's processes are to work. Default: there, too.
 
         Raises:
             FileExistsError: there is a job of that name.
@@ -72,10 +79,21 @@ class LocalJobs:
                 "uid": str(uuid.uuid4()),
                 "generation": 1,
                 "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "annotations": {**(metadata.get("annotations") or {}), DIRECTORY_ANNOTATION: str(directory)},
+                "annotations": {**(metadata.get("annotations") or {}), **_places(directory, working or directory)},
             }
             kept = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": complete, "spec": manifest["spec"]}
             write_whole(folder.job, json.dumps(kept, indent=1))
+
+    def move(self, key: JobKey, directory: Path, working: Path) -> bool:
+        """Record where the job's manifest lies and where its next processes are to work. Return whether they worked elsewhere before."""
+        folder = self.folder(key)
+        with locked(folder):
+            manifest = json.loads(folder.job.read_text())
+            annotations = manifest["metadata"].get("annotations") or {}
+            manifest["metadata"]["annotations"] = {**annotations, **_places(directory, working)}
+            if manifest["metadata"]["annotations"] != annotations:
+                write_whole(folder.job, json.dumps(manifest, indent=1))
+            return annotations.get(WORKING_ANNOTATION) not in (None, str(working))
 
     def edit(self, key: JobKey, change: Callable[[Spec], Spec]) -> bool:
         """Replace the spec by `change(spec)`, read and written under the job's lock. True if that changed anything.
@@ -125,6 +143,10 @@ class LocalJobs:
             folder.path.parent.rmdir()
         except OSError:
             return
+
+
+def _places(directory: Path, working: Path) -> dict[str, str]:
+    return {DIRECTORY_ANNOTATION: str(directory), WORKING_ANNOTATION: str(working)}
 
 
 def unknown(key: JobKey, known: list[JobKey]) -> str:

@@ -32,12 +32,16 @@ _BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
 class LocalPods:
     """The pods of one job. Of two programs only the one in charge of the job may have one."""
 
-    def __init__(self, folder: JobFolder, caller: Mapping[str, str], directory: Path, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: JobFolder, caller: Mapping[str, str], directory: Path, wake: Callable[[], None], working: Path | None = None
+    ) -> None:
+        """`directory` is where the manifest lies, `working` where the processes work. Default: where the caller does."""
         self._folder = folder
         self._records = Records(folder)
         self._objects = LocalObjects(folder)
         self._caller = caller
         self._directory = directory
+        self._working = working
         self._wake = wake
         self._boot = boot_id()
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -145,7 +149,7 @@ class LocalPods:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=variables,
-                cwd=directory if directory and Path(directory).is_dir() else None,
+                cwd=directory if directory and Path(directory).is_dir() else self._working,
                 start_new_session=True,
             )
 

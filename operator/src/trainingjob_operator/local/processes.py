@@ -34,6 +34,12 @@ def start_time(pid: int) -> int | None:
     return int(columns[_START])
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether the process is stopped, as by Ctrl-Z."""
+    columns = _stat(pid)
+    return columns is not None and columns[_STATE] == "T"
+
+
 def marked(uid: str) -> list[int]:
     """The living processes with MARK=`uid` in their environment, the eldest first."""
     needle = f"{MARK}={uid}".encode()
