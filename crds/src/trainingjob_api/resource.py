@@ -33,6 +33,8 @@ COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", "Time since creation"),
 )
 """The columns of `kubectl get`: name, type, path, meaning."""
+WIDE_COLUMNS = (("Saved", "date", ".status.lastCheckpointTime", "Time since the newest checkpoint was committed"),)
+"""Further columns of `kubectl get --output wide`."""
 
 
 class Metadata(BaseModel):

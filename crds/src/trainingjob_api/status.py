@@ -61,7 +61,8 @@ def _bound(key: str, limit: int) -> Any:
 
 Word = Annotated[str, _cut(64), _bound("maxLength", 64)]
 Line = Annotated[str, _cut(200), _bound("maxLength", 200)]
-Message = Annotated[str, _cut(330), _bound("maxLength", 330)]
+MESSAGE_BYTES = 330
+Message = Annotated[str, _cut(MESSAGE_BYTES), _bound("maxLength", MESSAGE_BYTES)]
 """Room for what is wrong, and for the fix."""
 MetricName = Annotated[str, _cut(40)]
 Measure = Annotated[float | None, BeforeValidator(_finite), Field(json_schema_extra={"nullable": True})]
@@ -296,6 +297,8 @@ class Status(StatusModel):
     """The newest metrics, by name."""
     checkpoint: StepOrNone = None
     """Step of the newest checkpoint in storage."""
+    last_checkpoint_time: datetime | None = None
+    """When that checkpoint was committed: what was trained since then is not in storage yet."""
     checkpoints: Annotated[tuple[int, ...], _newest(20), _bound("maxItems", 20)] = ()
     """Steps of the checkpoints that a rollback can go to, oldest first."""
     quarantined: Annotated[tuple[int, ...], _newest(20), _bound("maxItems", 20)] = ()

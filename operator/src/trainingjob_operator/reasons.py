@@ -158,6 +158,9 @@ def _progress(old: Status, new: Status) -> list[Event]:
         events.append(Event(EventType.WARNING, waits.reason, waits.message))
     if _became(old, new, "StorageFailing"):
         events.append(warning(Reason.STORAGE_FAILS, _message(new, "StorageFailing")))
+    if _became(old, new, "StorageFailing", "False"):
+        newest = "there is no checkpoint yet" if new.checkpoint is None else f"the newest checkpoint is step {new.checkpoint}"
+        events.append(normal(Reason.STORAGE_WORKS, f"storage works again; {newest}"))
     ready = new.condition("Ready")
     if ready is not None and ready.reason in _STALLS and _became(old, new, "Ready", "False"):
         events.append(Event(EventType.WARNING, ready.reason, ready.message))

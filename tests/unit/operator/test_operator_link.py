@@ -131,7 +131,6 @@ async def test_every_field_of_a_report_but_the_figures_calls_for_a_pass():
         "stopped": "b",
         "stopped_at_step": 3,
         "trouble": "the store is full",
-        "skipping_since": 5,
         "stalled": "Data",
         "waits_for": "worker 1 waits",
         "links": "workers 0 and 2 cannot reach each other",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from operator_builders import (
     make_status,
 )
 from trainingjob_api.contract.intent import MemberView, Report
+from trainingjob_api.contract.messages import LogPosition
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.status import MAX_STATUS_BYTES, Status, StepMark, StopRecord
 from trainingjob_operator.plan import plan
@@ -147,8 +148,9 @@ def test_trouble_with_the_storage_is_told_once_and_taken_back() -> None:
     first = plan(troubled, SETTINGS, NOW + timedelta(seconds=1))
     condition = first.status.condition("StorageFailing")
     assert condition is not None
-    assert (condition.status, condition.reason, condition.message) == ("True", "StorageFails", "worker 1: the store is full")
-    assert (first.status.phase, first.status.message) == ("Running", "worker 1: the store is full")
+    words = "worker 1: the store is full; the newest checkpoint is step 200; training goes on"
+    assert (condition.status, condition.reason, condition.message) == ("True", "StorageFails", words)
+    assert (first.status.phase, first.status.message) == ("Running", words)
     assert [(event.type, event.reason) for event in first.events] == [("Warning", "StorageFails")]
     later = seen.job.model_copy(update={"status": first.status})
     assert plan(Observed(**(vars(troubled) | {"job": later})), SETTINGS, NOW + timedelta(seconds=2)).status == first.status
@@ -158,7 +160,41 @@ def test_trouble_with_the_storage_is_told_once_and_taken_back() -> None:
     condition = mended.status.condition("StorageFailing")
     assert condition is not None
     assert (condition.status, condition.reason, condition.message) == ("False", "StorageWorks", "")
-    assert mended.events == ()
+    assert [(event.type, event.message) for event in mended.events] == [
+        ("Normal", "storage works again; the newest checkpoint is step 200")
+    ]
+
+
+def test_failing_storage_comes_with_the_age_of_what_is_in_it_and_with_what_is_skipped() -> None:
+    seen = healthy()
+    saved = datetime(2026, 11, 29, 12, 31, 5, tzinfo=UTC)
+    log = LogPosition(seq=3, attempt=1, checkpoint=400, checkpoint_time=saved.timestamp())
+    report = make_report(trouble="worker 1: storage has not answered for 30 s", log=log, skipping_since=600)
+    status = plan(Observed(**(vars(seen) | {"report": report})), SETTINGS, NOW + timedelta(seconds=1)).status
+    assert status.last_checkpoint_time == saved
+    assert status.message == (
+        "worker 1: storage has not answered for 30 s; the newest checkpoint is step 400, saved at 12:31:05 UTC; training goes on;"
+        " saves are skipped since step 600"
+    )
+    refusal = make_report(trouble="worker 1: " + "x" * 300, log=log)
+    assert plan(Observed(**(vars(seen) | {"report": refusal})), SETTINGS, NOW).status.message == refusal.trouble, "nothing is cut off"
+    for hostile in (1e300, -1e300):
+        odd = make_report(log=log.model_copy(update={"checkpoint_time": hostile}))
+        assert plan(Observed(**(vars(seen) | {"report": odd})), SETTINGS, NOW).status.last_checkpoint_time is None
+
+
+def test_a_job_that_is_suspended_while_its_storage_fails_does_not_say_that_it_works() -> None:
+    seen = healthy()
+    troubled = Observed(**(vars(seen) | {"report": make_report(trouble="worker 1: the store is full")}))
+    status = plan(troubled, SETTINGS, NOW).status.model_copy(update={"stop": STOP})
+    job = seen.job.model_copy(update={"status": status, "spec": seen.job.spec.model_copy(update={"suspend": True})})
+    gone = Observed(**(vars(seen) | {"job": job, "report": None, "reporting": False, "pods": ()}))
+    last = plan(gone, SETTINGS, NOW + timedelta(seconds=5))
+    assert last.status.phase == "Suspended"
+    condition = last.status.condition("StorageFailing")
+    assert condition is not None
+    assert (condition.status, condition.message) == ("True", "worker 1: the store is full; the newest checkpoint is step 200")
+    assert "StorageWorks" not in [event.reason for event in last.events]
 
 
 def test_all_conditions_speak_of_the_generation_they_saw() -> None:

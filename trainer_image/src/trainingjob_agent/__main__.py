@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainingjob_agent.agent import Agent
+from trainingjob_agent.answers import Answers
 from trainingjob_agent.history import History
 from trainingjob_agent.link import Peer
 from trainingjob_agent.process.output import Console
@@ -45,13 +46,14 @@ def build(settings: Settings, console: Console) -> Agent:
     storage = checkpoint.storage
     store = open_store(storage.uri, storage.endpoint_url, storage.region, settings.environ)
     trouble = Trouble()
+    answers = Answers(store, trouble)
     journal = Journal(store, told.job_uid, told.job, told.build, checkpoint.adopt, time.time)
 
     def history(moved: Callable[[LogPosition], None]) -> History:
-        return History(store, journal, keep=checkpoint.keep, attempts=settings.attempts, trouble=trouble, moved=moved)
+        return History(store, journal, keep=checkpoint.keep, attempts=settings.attempts, trouble=trouble, moved=moved, answers=answers)
 
     peer = Peer(told.rendezvous, client_context(told.rendezvous_certificate), told.token)
-    return Agent(settings, peer, Uploads(store, settings.attempts, trouble), history, console, trouble)
+    return Agent(settings, peer, Uploads(store, settings.attempts, trouble, answers), history, console, trouble)
 
 
 async def work(settings: Settings, console: Console) -> Termination:

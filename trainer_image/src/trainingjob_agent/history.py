@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from trainingjob_agent.answers import Answers
 from trainingjob_agent.arena import Lease, SharedFiles
 from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError
 from trainingjob_agent.trouble import Trouble
@@ -46,7 +47,15 @@ class History:
     """This agent's hand on the log."""
 
     def __init__(
-        self, store: Store, journal: Journal, *, keep: int, attempts: int, trouble: Trouble, moved: Callable[[LogPosition], None]
+        self,
+        store: Store,
+        journal: Journal,
+        *,
+        keep: int,
+        attempts: int,
+        trouble: Trouble,
+        moved: Callable[[LogPosition], None],
+        answers: Answers | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -57,7 +66,9 @@ class History:
             attempts: tries of a commit before another agent may do it.
             trouble: told what the store does not do.
             moved: told each newest position.
+            answers: watches over the store while it is asked.
         """
+        self._answers = answers
         self._store = store
         self._journal = journal
         self._keep = keep
@@ -84,7 +95,7 @@ class History:
             return self._journal.restore(generation, restore, shards)
 
         try:
-            opening = await retried("opening the attempt", read, self._pool, None, self._trouble)
+            opening = await retried("opening the attempt", read, self._pool, None, self._trouble, self._answers)
         except AttemptTaken as error:
             _log.warning("%s", error)
             await self.look()
@@ -107,7 +118,11 @@ class History:
             return
         self._committing.add(commit.save)
         try:
-            self._moved(await retried("commit", lambda: self._journal.commit(commit, epoch), self._pool, self._attempts, self._trouble))
+            self._moved(
+                await retried(
+                    "commit", lambda: self._journal.commit(commit, epoch), self._pool, self._attempts, self._trouble, self._answers
+                )
+            )
         except Fenced as error:
             _log.warning("step %d is not committed: %s", commit.save.step, error)
             await self.look()
@@ -130,7 +145,7 @@ class History:
 
         try:
             with lease.held(model.buffer):
-                self._moved(await retried("export", keep, self._pool, None, self._trouble))
+                self._moved(await retried("export", keep, self._pool, None, self._trouble, self._answers))
         except StorageError as error:
             _log.error("the model is not kept: %s", error)
             await self.look()
@@ -141,7 +156,7 @@ class History:
         """End the log with `done`, without a model."""
         authority = Authority(generation.attempt, max(epoch, generation.epoch))
         try:
-            self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None, self._trouble))
+            self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None, self._trouble, self._answers))
         except StorageError as error:
             _log.error("the job's end is not in the log: %s", error)
             await self.look()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from trainingjob_agent.answers import Answers
 from trainingjob_agent.arena import Lease
 from trainingjob_agent.process.output import Console, LifeLog
 from trainingjob_agent.settings import Settings
@@ -36,8 +37,11 @@ def retry_delay(tries: int, chance: float) -> float:
     return float(min(30.0, 0.5 * 2 ** min(tries - 1, 10)) * (0.5 + chance))
 
 
-async def retried(what: str, call: Callable[[], T], pool: ThreadPoolExecutor, attempts: int | None, trouble: Trouble) -> T:
-    """Call in a thread until the store can be reached; with `attempts` None, for ever. A store that goes on failing is told as trouble.
+async def retried(
+    what: str, call: Callable[[], T], pool: ThreadPoolExecutor, attempts: int | None, trouble: Trouble, answers: Answers | None = None
+) -> T:
+    """Call in a thread until the store can be reached; with `attempts` None, for ever. A store that goes on failing is told as trouble,
+    and so is one that does not answer, if `answers` watches over it.
 
     Raises:
         StorageError: trying again is useless, or was so for `attempts` times.
@@ -46,7 +50,8 @@ async def retried(what: str, call: Callable[[], T], pool: ThreadPoolExecutor, at
     while True:
         tries += 1
         try:
-            found = await asyncio.get_running_loop().run_in_executor(pool, call)
+            asked = asyncio.get_running_loop().run_in_executor(pool, call)
+            found = await (asked if answers is None else answers.to(asked))
         except (Refused, Unreachable) as error:
             ends = isinstance(error, Refused) or tries == attempts
             if ends or tries >= TOLD_TRIES:
@@ -64,7 +69,8 @@ async def retried(what: str, call: Callable[[], T], pool: ThreadPoolExecutor, at
 class Uploads:
     """The uploads of one agent."""
 
-    def __init__(self, store: Store, attempts: int, trouble: Trouble) -> None:
+    def __init__(self, store: Store, attempts: int, trouble: Trouble, answers: Answers | None = None) -> None:
+        self._answers = answers
         self._store = store
         self._attempts = attempts
         self._trouble = trouble
@@ -87,7 +93,7 @@ class Uploads:
             return digest
 
         with lease.held(snapshot.buffer):
-            digest = await retried("a shard", bring, self._pool, self._attempts, self._trouble)
+            digest = await retried("a shard", bring, self._pool, self._attempts, self._trouble, self._answers)
         return Shard(rank=snapshot.rank, name=name, bytes=snapshot.length, blake3=digest, entries=snapshot.entries)
 
     async def log(self, member: MemberId, log: LifeLog) -> None:
@@ -106,6 +112,8 @@ class Uploads:
 
     def close(self) -> None:
         """Start no more uploads."""
+        if self._answers is not None:
+            self._answers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -46,6 +46,10 @@ def definition() -> dict[str, Any]:
                     "additionalPrinterColumns": [
                         {"name": name, "type": kind, "jsonPath": path} | ({} if kind == "date" else {"description": description})
                         for name, kind, path, description in resource.COLUMNS
+                    ]
+                    + [
+                        {"name": name, "type": kind, "jsonPath": path, "description": description, "priority": 1}
+                        for name, kind, path, description in resource.WIDE_COLUMNS
                     ],
                     "schema": {"openAPIV3Schema": schema()},
                 }

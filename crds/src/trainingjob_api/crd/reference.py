@@ -70,6 +70,7 @@ def _subject(rule: dict[str, str]) -> str:
 def _columns() -> str:
     lines = ["## Columns of `kubectl get`", "", _row(["column", "from", "meaning"]), _row(["---"] * 3)]
     lines += [_row([name.upper(), f"`{path}`", meaning]) for name, _, path, meaning in resource.COLUMNS]
+    lines += [_row([f"{name.upper()} (`--output wide`)", f"`{path}`", meaning]) for name, _, path, meaning in resource.WIDE_COLUMNS]
     return "\n".join([*lines, ""])
 
 

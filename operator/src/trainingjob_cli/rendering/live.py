@@ -38,6 +38,8 @@ class RunView:
     restarts: int
     goodput: str
     reporting: bool
+    warning: str = ""
+    """What is wrong although the job trains."""
 
 
 def view_of(seen: Observed, status: Status) -> RunView:
@@ -63,7 +65,13 @@ def view_of(seen: Observed, status: Status) -> RunView:
         restarts=status.restarts,
         goodput=status.goodput,
         reporting=seen.reporting,
+        warning=_warning(status),
     )
+
+
+def _warning(status: Status) -> str:
+    failing = status.condition("StorageFailing")
+    return failing.message if failing is not None and failing.status == "True" else ""
 
 
 def problem_of(pods: tuple[Pod, ...]) -> str:
@@ -87,6 +95,8 @@ def panel(view: RunView, width: int = 60) -> RenderableType:
     lines: list[RenderableType] = [*_flowed(state, width), *_progress(view, width)]
     if view.message and view.phase != "Running":
         lines.append(Text(view.message, style="dim"))
+    elif view.warning:
+        lines.append(Text(view.warning, style="yellow"))
     return Group(*lines)
 
 
@@ -133,7 +143,8 @@ def line(view: RunView) -> str:
         f"restarts {view.restarts}",
         f"goodput {view.goodput or '-'}",
     ]
-    note = f"  ({view.message})" if view.message and view.phase != "Running" else ""
+    words = view.message if view.phase != "Running" else view.warning
+    note = f"  ({words})" if words else ""
     return "  ".join(parts) + note
 
 

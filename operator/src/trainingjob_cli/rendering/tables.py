@@ -121,6 +121,7 @@ def description(job: TrainingJob, events: Sequence[Mapping[str, str]]) -> Render
         ("Step", status.display.step or "-"),
         ("Loss", number(status.loss)),
         ("Checkpoints", ", ".join(map(str, status.checkpoints)) or "-"),
+        ("Last saved", f"{status.last_checkpoint_time:%Y-%m-%d %H:%M:%S} UTC" if status.last_checkpoint_time is not None else "-"),
         ("Failures", f"{status.failures} counted, {status.restarts} restarts"),
         ("Goodput", status.goodput),
         ("Storage", job.spec.checkpoint.storage.uri),

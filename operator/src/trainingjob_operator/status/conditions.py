@@ -15,6 +15,7 @@ from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.phase import is_under_way
 from trainingjob_operator.status.stall import reason
+from trainingjob_operator.status.storage import storage_words, without_training
 from trainingjob_operator.status.waiting import obstacle, released
 
 Claim = tuple[str, bool, Reason, str]
@@ -45,7 +46,7 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
-    yield from _storage(seen, decision)
+    yield from _storage(seen, decision, ready)
 
 
 def _unready(seen: Observed, decision: Decision) -> Reason:
@@ -76,12 +77,14 @@ def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
         yield "Waiting", False, Reason.NOT_WAITING, ""
 
 
-def _storage(seen: Observed, decision: Decision) -> Iterator[Claim]:
-    """Trouble that workers have with the storage. Without a report: as it was."""
+def _storage(seen: Observed, decision: Decision, ready: bool) -> Iterator[Claim]:
+    """Trouble that workers have with the storage. Without a report, and while nothing runs: as it was."""
     report, before = current_report(seen), seen.job.status.condition("StorageFailing")
-    was = before.message if before is not None else ""
-    told = was if report is None else report.trouble
-    if told and decision.course in (Course.RUNNING, Course.STOPPING):
+    was = before.message if before is not None and before.status == "True" else ""
+    told = without_training(was) if report is None else storage_words(report, training=ready)
+    if report is None and decision.course is Course.RUNNING:
+        told = was
+    if told and not (decision.outcome is not None and decision.outcome.complete):
         yield "StorageFailing", True, Reason.STORAGE_FAILS, told
     elif before is not None:
         yield "StorageFailing", False, Reason.STORAGE_WORKS, ""

@@ -24,6 +24,7 @@ from trainingjob_operator.state import Observed
 from trainingjob_operator.status.conditions import conditions
 from trainingjob_operator.status.phase import JobPhase, is_stalled, is_training, is_under_way, phase
 from trainingjob_operator.status.stall import ROWS
+from trainingjob_operator.status.storage import commit_time, storage_words
 from trainingjob_operator.status.waiting import obstacle, released
 
 _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goodput", "ledger", "ledger_mark", "display")
@@ -83,7 +84,7 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
         | _history(seen, decision, report, ledger)
         | {
             "phase": reached,
-            "message": _message(seen, decision, report),
+            "message": _message(seen, decision, report, ready),
             "conditions": conditions(seen, decision, ready=ready, working=working, now=now),
             "observed_generation": name.generation,
             "ready_workers": workers,
@@ -174,6 +175,8 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
         log = report.log
         fields |= {"checkpoint": log.checkpoint, "checkpoints": log.checkpoints, "quarantined": log.quarantined}
         fields["model"] = log.exported or old.model
+        if log.checkpoint != old.checkpoint or old.last_checkpoint_time is None:
+            fields["last_checkpoint_time"] = commit_time(log)
     result = report.log.result if report.log is not None and report.log.done else {}
     if report.step is None and report.log is not None and report.log.done and report.log.checkpoint is not None:
         fields["step"] = report.log.checkpoint  # the last word on a finished job
@@ -213,11 +216,12 @@ def _ready(seen: Observed, decision: Decision, report: Report | None) -> tuple[b
     return training, len({member.worker for member in report.members if member.phase in running}) if busy else 0
 
 
-def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
+def _message(seen: Observed, decision: Decision, report: Report | None, ready: bool) -> str:
     if decision.outcome is not None:
         return decision.outcome.message
     if decision.course is Course.STOPPING and decision.wanted.stop is not None:
-        return decision.wanted.stop.message or "saving, then the pods are given back"
+        trouble = "" if report is None else storage_words(report, training=False)
+        return decision.wanted.stop.message or trouble or "saving, then the pods are given back"
     if decision.course is Course.RELEASED:
         return released(decision)
     if decision.course is Course.SUSPENDED:
@@ -227,7 +231,7 @@ def _message(seen: Observed, decision: Decision, report: Report | None) -> str:
         return waits[1]
     if report is None:
         return seen.job.status.message if is_unheard_yet(seen, decision.wanted) else ""
-    return report.waits_for or report.trouble or report.links or report.reason
+    return report.waits_for or storage_words(report, training=ready) or report.links or report.reason
 
 
 def _shown(value: float | None) -> float | None:

@@ -16,7 +16,14 @@ from trainingjob_operator.streams.stream import Stream
 
 CONNECTING_SECONDS = 15.0
 """How long a first connection may take: an operator that begins opens thousands at once."""
-_FIGURES: dict[str, Any] = {"loss": None, "samples_per_second": 0.0, "training_seconds": 0.0, "metrics": {}, "still_seconds": 0.0}
+_FIGURES: dict[str, Any] = {
+    "loss": None,
+    "samples_per_second": 0.0,
+    "training_seconds": 0.0,
+    "metrics": {},
+    "still_seconds": 0.0,
+    "skipping_since": None,
+}
 
 
 class Link:
