@@ -49,22 +49,21 @@ def test_an_exception_in_step_3_is_told_with_its_line_after_two_generations(make
     assert lives(job) <= 6
 
 
+def test_what_is_wrong_before_the_first_step_is_told_once(make: Make) -> None:
+    job = mistaken(make, "begins", loss='raise KeyError("spiral")', **ONE)
+    message = fails(job, "UserError")
+    assert message == f"worker 0: spec.training.task: KeyError: 'spiral' ({line_of(job, 'raise KeyError')}, in look); mend it"
+    assert lives(job) == 1
+
+
 def test_a_sample_that_kills_the_process_stops_the_job_after_two_and_loses_no_step(make: Make) -> None:
     job = mistaken(make, "kills", loss="if bad: os.kill(os.getpid(), signal.SIGSEGV)", workers__minReplicas=2)
     message = fails(job, "PoisonousStep")
     step = int(message.removeprefix("step ").split()[0])
     assert message.startswith(f"step {step} crashed 2 processes in 2 generations (the last: SIGSEGV)")
-    assert "look at its samples" in message
+    assert "look at native code that it runs, and at its samples" in message
     assert step > 0
     assert job.checkpoints()[-1] == step, "what was trained before it is in storage"
-
-
-def test_a_module_that_raises_when_it_is_imported(make: Make) -> None:
-    job = mistaken(make, "imports", top="WRONG = undefined_name", **ONE)
-    message = fails(job, "UserError")
-    assert message.startswith("spec.training.task: NameError: name 'undefined_name' is not defined (")
-    assert line_of(job, "undefined_name") in message
-    assert lives(job) <= 3
 
 
 @pytest.mark.parametrize(
@@ -72,8 +71,13 @@ def test_a_module_that_raises_when_it_is_imported(make: Make) -> None:
     [
         ("import no_such_package", "spec.training.task.class: mine needs the module no_such_package, which is not installed"),
         ("def broken(:", "spec.training.task.class: mine cannot be imported: invalid syntax (mine.py, line 9)"),
+        ("WRONG = undefined_name", "mine cannot be imported: NameError: name 'undefined_name' is not defined (mine.py:9, in <module>)"),
+        (
+            'import argparse; p = argparse.ArgumentParser(); p.add_argument("--data", required=True); p.parse_args()',
+            "mine ends its process while it is imported (sys.exit, and says: __main__.py: error: the following arguments",
+        ),
     ],
-    ids=["a module of others", "a typing mistake"],
+    ids=["a module of others", "a typing mistake", "an exception", "a program of its own"],
 )
 def test_a_task_that_does_not_import(make: Make, top: str, says: str) -> None:
     job = mistaken(make, "imports", top=top, **ONE)

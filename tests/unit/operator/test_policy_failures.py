@@ -166,7 +166,24 @@ def test_an_exception_of_the_code_is_told_with_its_place_and_step() -> None:
     outcome = hopeless((crash(7, 1, raised=KEY), crash(7, 2, raised=KEY)))
     assert outcome is not None
     assert outcome.reason is Reason.USER_ERROR
-    assert outcome.message == "spec.training.task: boom at step 7, in 2 generations; mend it, or that step's samples"
+    assert outcome.message == "spec.training.task: boom at step 7, in 2 generations; mend it"
+
+
+FIXES = {
+    "the task's code": ({"raised": KEY}, "mend it"),
+    "the data's code": ({"raised": KEY, "samples": True}, "mend it, or that step's samples"),
+    "a library, while samples are read": ({"samples": True, "exit_code": 1}, "look at its samples"),
+    "a segmentation fault": ({"exit_code": -11}, "look at native code that it runs, and at its samples"),
+    "a library": ({"exit_code": 1}, "the end of these processes' output says where"),
+    "somebody's kills": ({"exit_code": -9}, "the end of these processes' output says where"),
+}
+
+
+@pytest.mark.parametrize(("fields", "fix"), FIXES.values(), ids=FIXES.keys())
+def test_samples_are_named_only_where_they_may_be_to_blame(fields: dict[str, Any], fix: str) -> None:
+    outcome = hopeless((crash(7, 1, **fields), crash(7, 2, **fields), crash(7, 3, **fields)))
+    assert outcome is not None
+    assert outcome.message.rpartition("; ")[2] == fix
 
 
 def test_the_users_rules_come_before_hopelessness() -> None:

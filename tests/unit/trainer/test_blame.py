@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainingjob_trainer.session import blame
+from trainingjob_trainer.checks.mistakes import blame
 
 
 def raising(module: str, code: str) -> BaseException:

@@ -11,7 +11,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
@@ -21,9 +22,11 @@ from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_trainer.channel import Channel
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
+from trainingjob_trainer.checks.mistakes import UserMistake, blame, ended_by_itself, first_mistake
+from trainingjob_trainer.checks.returned import batch_of
 from trainingjob_trainer.recovery import Member
 from trainingjob_trainer.reporting import Reporter
-from trainingjob_trainer.session import UserMistake, blame, build
+from trainingjob_trainer.session import build
 from trainingjob_trainer.transport.watched import WatchedData, WatchedTransport
 
 log = logging.getLogger("trainingjob_trainer")
@@ -36,31 +39,55 @@ def main(environ: Mapping[str, str]) -> int:
     environment = ProcessEnvironment.from_env(environ)
     channel = Channel(socket.socket(fileno=environment.channel), lost=lambda: os._exit(ExitCode.CRASHED))
     channel.start()
+    task = _task(environment)
     try:
-        _take_part(environment, channel)
+        _take_part(environment, channel, task)
     except (UserMistake, ValidationError) as mistake:
-        log.error("%s", mistake)
-        channel.send(UserError(message=str(mistake)))
-        return ExitCode.USER_ERROR
+        return _give_up(channel, mistake)
+    except SystemExit as ending:
+        return _give_up(channel, ended_by_itself(ending, task))
     except Exception as error:
         log.exception("the training process failed")
-        channel.send(blame(error, _task(environment)))
+        channel.send(blame(error, task, batch_of.__code__))
         return ExitCode.CRASHED
     return ExitCode.DONE
 
 
-def _take_part(environment: ProcessEnvironment, channel: Channel) -> None:
+def _give_up(channel: Channel, mistake: ValueError) -> int:
+    """Tell the agent that the job cannot work as it is; the exit code. A traceback of the user's own code goes into the log."""
+    log.error("%s", mistake, exc_info=mistake.__cause__)
+    channel.send(UserError(message=str(mistake)))
+    return ExitCode.USER_ERROR
+
+
+def _take_part(environment: ProcessEnvironment, channel: Channel, task: str) -> None:
     stamp = StampWriter(environment.stamp)
-    session = build(
-        environment,
-        channel.ask_store,
-        watch=lambda transport: WatchedTransport(transport, stamp),
-        watch_data=lambda dataset: WatchedData(dataset, stamp),
-    )
+    with _told_at_once(task, environment.is_first_life):
+        session = build(
+            environment,
+            channel.ask_store,
+            watch=lambda transport: WatchedTransport(transport, stamp),
+            watch_data=lambda dataset: WatchedData(dataset, stamp),
+        )
     arena = SnapshotArena(channel, session.state)
     member = Member(environment.member(), session, channel, Reporter(channel, stamp, session.total_steps), arena)
     channel.listen(member.hear)
-    member.run()
+    with _told_at_once(task, lambda: session.state.step == 0):
+        member.run()
+
+
+@contextmanager
+def _told_at_once(task: str, first: Callable[[], bool]) -> Iterator[None]:
+    """Before the first step there is nothing to lose: an exception that the task's code raises for certain ends the job."""
+    try:
+        yield
+    except UserMistake:
+        raise
+    except Exception as error:
+        mistake = first_mistake(error, task) if first() else None
+        if mistake is None:
+            raise
+        raise mistake from error
 
 
 def _task(environment: ProcessEnvironment) -> str:

@@ -15,8 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Batch = Mapping[str, Tensor]
-"""Columns by name, each of the shape (samples, …). Classification and Regression expect `inputs` and `targets`."""
+from trainingjob_trainer.learning.collate import collate_samples, without_rows
+
+Batch = Mapping[str, Any]
+"""Columns by name: tensors of the shape (samples, …), lists of texts, or dictionaries and lists of those. Classification and Regression
+expect `inputs` and `targets`."""
 
 
 class Dataset(Protocol):
@@ -84,9 +87,10 @@ class MapStyle(Protocol):
 
 
 class Pairs:
-    """Makes a Dataset of any map-style dataset of (input, target) pairs.
+    """Makes a Dataset of any map-style dataset of (input, target) pairs, or of dictionaries.
 
-    `dataset[i]` must give the same for the same i on every worker; inputs are stacked, targets may be numbers or tensors.
+    `dataset[i]` must give the same for the same i on every worker. A pair makes the columns `inputs` and `targets`, a dictionary one column
+    a key. Tensors, arrays and numbers are stacked; texts become a list; what is inside dictionaries and lists is collated likewise.
     """
 
     def __init__(self, dataset: MapStyle) -> None:
@@ -96,13 +100,15 @@ class Pairs:
         return len(self._dataset)
 
     def batch(self, ids: Tensor) -> Batch:
-        """The samples `ids` as the columns inputs and targets."""
+        """The samples `ids` by columns.
+
+        Raises:
+            ValueError: a sample is no pair, or samples do not stack; the message names them, and says how to mend it.
+        """
         if not len(ids):
             # The shapes and types of an empty batch are those of a batch of one, less its row.
-            return {name: column[:0] for name, column in self.batch(torch.zeros(1, dtype=torch.int64)).items()}
-        pairs = [self._dataset[index] for index in ids.tolist()]
-        inputs, targets = zip(*pairs, strict=True)
-        return {"inputs": _stack(inputs), "targets": _stack(targets)}
+            return {name: without_rows(column) for name, column in self.batch(torch.zeros(1, dtype=torch.int64)).items()}
+        return collate_samples([self._dataset[index] for index in ids.tolist()], ids.tolist())
 
 
 class Subset:
@@ -176,8 +182,3 @@ def _scramble(length: int, seed: int) -> NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return cast("NDArray[np.uint64]", state ^ (state >> np.uint64(31)))
-
-
-def _stack(values: tuple[Any, ...]) -> Tensor:
-    """One tensor of all values, with a first dimension more than each."""
-    return torch.stack([value if isinstance(value, Tensor) else torch.as_tensor(value) for value in values])

@@ -16,10 +16,11 @@ from functools import partial
 from trainingjob_api.contract.messages import Generation, Orders, Phase, SaveId
 from trainingjob_trainer.channel import Channel, Superseded
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
+from trainingjob_trainer.checks.mistakes import UserMistake, user_code
 from trainingjob_trainer.export import export_model
 from trainingjob_trainer.learning.early_stopping import EarlyStopping
 from trainingjob_trainer.reporting import Reporter
-from trainingjob_trainer.session import Session, UserMistake, user_code
+from trainingjob_trainer.session import Session
 from trainingjob_trainer.strategy.control import Decision, Next, flags_from
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,10 @@ from trainingjob_trainer.channel import Channel, Superseded
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
 from trainingjob_trainer.checkpoint.peer import LayoutError, synchronise
 from trainingjob_trainer.checkpoint.shard import RestoreError, restore
+from trainingjob_trainer.checks.mistakes import UserMistake
 from trainingjob_trainer.loop import Run, Saving, run_steps, skip, snapshot
 from trainingjob_trainer.reporting import Reporter
-from trainingjob_trainer.session import Session, UserMistake
+from trainingjob_trainer.session import Session
 from trainingjob_trainer.transport.port import Forming, Interrupted
 
 log = logging.getLogger(__name__)

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 
 import torch
-import torch.distributed as dist
 
-from trainingjob_api.contract.channel import ProcessEnvironment, Raised
+from trainingjob_api.contract.channel import ProcessEnvironment
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.training import Training
 from trainingjob_api.storage.manifest import Position
 from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
+from trainingjob_trainer.checks.mistakes import UserMistake, user_code
+from trainingjob_trainer.checks.returned import model_of, splits_of
+from trainingjob_trainer.checks.trial import try_evaluation
 from trainingjob_trainer.data import Dataset, Splits
 from trainingjob_trainer.learning.optimizer import build_optimizer
 from trainingjob_trainer.randomness import seed_model
@@ -36,53 +34,6 @@ from trainingjob_trainer.transport.port import Transport
 from trainingjob_trainer.transport.store import Ask
 
 log = logging.getLogger(__name__)
-ENVIRONMENT = (OSError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, dist.DistError)
-"""Files, network, memory, devices, peers: another try may fare better."""
-_LONGEST_WORDS = 120
-
-
-class UserMistake(ValueError):
-    """The manifest or the user's code cannot work as it is; the message names the field and the fix."""
-
-
-@contextmanager
-def user_code(field: str) -> Iterator[None]:
-    """Around the user's code where a ValueError means that the manifest does not fit it."""
-    try:
-        yield
-    except UserMistake:
-        raise
-    except ValueError as error:
-        text = str(error)
-        raise UserMistake(text if text.startswith("spec.") else f"{field}: {text}") from error
-
-
-def blame(error: BaseException, task: str) -> Raised:
-    """What to tell of an exception that ends this process.
-
-    One that the user's code raises at the same place again and again will be raised for ever: the operator ends such a job. What the
-    machine or the network may have done is tried again, and named without blame.
-
-    Args:
-        error: with its traceback.
-        task: the module of the task's class; what is under the same top-level package is the user's code.
-    """
-    words = " ".join(str(error).split())
-    name = type(error).__name__
-    message = f"{name}: {words[:_LONGEST_WORDS]}" if words else name
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_of(frame, task)]
-    if not frames:
-        return Raised(message=message)
-    frame, line = frames[-1]
-    file = f"{Path(frame.f_code.co_filename).name}:{line}"
-    deterministic = not isinstance(error, ENVIRONMENT)
-    return Raised(message=f"{message} ({file}, in {frame.f_code.co_name})", where=f"{file} {name}" if deterministic else "")
-
-
-def _is_of(frame: FrameType, task: str) -> bool:
-    own = task.rpartition(".")[0] if task.startswith("trainingjob_trainer.") else task.partition(".")[0]
-    name = str(frame.f_globals.get("__name__", ""))
-    return name == own or name.startswith(f"{own}.")
 
 
 @dataclass
@@ -161,12 +112,15 @@ def build(
     torch.set_num_threads(training.threads)
     device = _device(spec, environment)
     transport = watch(NcclTransport(ask, device) if device.type == "cuda" else GlooTransport(ask, environment.interface))
+    module = training.task.class_name.partition(":")[0]
     with user_code("spec.training.task.parameters"):
         task = load_task(training.task.class_name, training.task.parameters)
-    with user_code("spec.training.task"):
-        splits = task.splits(training.seed, training.split.validation, training.split.test)
+    with user_code("spec.training.task", module):
+        splits = splits_of(task, training.seed, training.split.validation, training.split.test)
         order = SampleOrder(len(splits.train), training.global_batch_size, training.seed)
         state = _build_state(task, training, device)
+        if environment.is_first_life():
+            try_evaluation(task, state.model, splits)
     total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
     strategy = DataParallel(task, state, training, order, watch_data(splits.train), total, transport)
     log.info(
@@ -177,7 +131,7 @@ def build(
 
 def _build_state(task: Task, training: Training, device: torch.device) -> TrainingState:
     seed_model(training.seed)
-    model = task.model().to(device)
+    model = model_of(task).to(device)
     optimizer = build_optimizer(training.optimizer, model)
     materialise(optimizer)
     return TrainingState(model, optimizer)

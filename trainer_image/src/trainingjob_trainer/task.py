@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from trainingjob_trainer.checks.imports import import_task
+from trainingjob_trainer.checks.mistakes import place_of
 from trainingjob_trainer.data import Batch, Splits
 from trainingjob_trainer.learning.evaluation import ClassificationEvaluation, Evaluation, RegressionEvaluation
 from trainingjob_trainer.learning.loss import LossSum, cross_entropy_sum, mean_squared_error_sum
@@ -194,14 +196,7 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> Task:
     module_name, colon, class_name = reference.partition(":")
     if not (module_name and colon and class_name):
         raise ValueError(f'{field}: {reference!r} must have the form "module:Class", as in "trainingjob_trainer.tasks.digits:Digits"')
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise ValueError(f"{field}: {module_name} needs the module {error.name}, which is not installed") from error
-        raise ValueError(f"{field}: there is no module {error.name!r}; install it in the image, or put its folder on PYTHONPATH") from error
-    except (ImportError, SyntaxError) as error:
-        raise ValueError(f"{field}: {module_name} cannot be imported: {error}") from error
+    module = import_task(module_name)
     task = getattr(module, class_name, None)
     if task is None:
         raise ValueError(f"{field}: module {module_name} has no {class_name!r}")
@@ -210,4 +205,11 @@ def load_task(reference: str, parameters: Mapping[str, object]) -> Task:
     missing = sorted(task.__abstractmethods__)
     if missing:
         raise ValueError(f"{field}: {reference} does not define {', '.join(missing)}")
+    try:
+        inspect.signature(task).bind(parameters)
+    except TypeError as error:
+        raise ValueError(
+            f"{field}: {place_of(task.__init__)} must take the parameters ({error});"
+            " write `def __init__(self, parameters): super().__init__(parameters)`, or leave it out"
+        ) from None
     return task(parameters)

@@ -46,6 +46,10 @@ class ProcessEnvironment(Environment):
         """Who this process is."""
         return MemberId(self.worker, self.incarnation, self.process, self.life)
 
+    def is_first_life(self) -> bool:
+        """It is the first process of its slot since the job was made."""
+        return self.life == 0 and self.incarnation == 0
+
 
 # --- training process -> agent ------------------------------------------------------------
 
@@ -148,6 +152,8 @@ class Raised(Record):
     """The exception, and where the user's code raised it."""
     where: str = ""
     """As Failure.raised."""
+    samples: bool = False
+    """As Failure.samples."""
 
 
 ProcessMessage = Annotated[

@@ -46,6 +46,8 @@ class Failure(Record):
     """For a person: the exception's last line, or the signal's name. At most 1,024 characters."""
     raised: str = ""
     """Names an exception of the user's code, "task.py:42 KeyError", where nothing but that code seems to be behind it."""
+    samples: bool = False
+    """The exception was raised while samples were read."""
     exit_code: int | None = None
     """The process's exit code; negative: minus the signal."""
     step: int | None = None

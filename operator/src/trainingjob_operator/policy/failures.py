@@ -158,10 +158,20 @@ def _end_of(step: int, found: Sequence[Failure]) -> Outcome:
     last, generations = found[-1], len({failure.generation for failure in found})
     words = (last.message or last.cause)[:_WORDS]
     if last.raised and all(failure.raised == last.raised for failure in found):
-        message = f"spec.training.task: {words} at step {step}, in {generations} generations; mend it, or that step's samples"
+        fix = "mend it, or that step's samples" if last.samples else "mend it"
+        message = f"spec.training.task: {words} at step {step}, in {generations} generations; {fix}"
         return Outcome(False, Reason.USER_ERROR, message)
-    message = f"step {step} crashed {len(found)} processes in {generations} generations (the last: {words}); look at its samples"
+    message = f"step {step} crashed {len(found)} processes in {generations} generations (the last: {words}); {_fix_of(found)}"
     return Outcome(False, Reason.POISONOUS_STEP, message)
+
+
+def _fix_of(found: Sequence[Failure]) -> str:
+    """Where to look: samples are named only where they may be to blame."""
+    if any(failure.samples for failure in found):
+        return "look at its samples"
+    if any(failure.exit_code is not None and failure.exit_code < 0 and _is_its_own_doing(failure) for failure in found):
+        return "look at native code that it runs, and at its samples"
+    return "the end of these processes' output says where"
 
 
 def _while_starting(crashes: Sequence[Failure]) -> Outcome | None:

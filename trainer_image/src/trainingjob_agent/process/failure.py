@@ -66,6 +66,7 @@ def classify(
         cause=cause,
         message=message[:MAX_MESSAGE],
         raised=raised.where[:MAX_PLACE] if raised is not None and cause is FailureCause.CRASH else "",
+        samples=raised is not None and raised.samples and cause is FailureCause.CRASH,
         exit_code=exit_code,
         step=stamp.step,
         phase=stamp.phase.value,

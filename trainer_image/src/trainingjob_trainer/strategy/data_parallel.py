@@ -15,7 +15,9 @@ from torch import Tensor
 from trainingjob_api.contract.messages import Seat
 from trainingjob_api.spec.training import Training
 from trainingjob_trainer.checkpoint.state import TrainingState
+from trainingjob_trainer.checks.returned import batch_of, evaluation_of, loss_of, metrics_of, statistics_of
 from trainingjob_trainer.data import Batch, Dataset
+from trainingjob_trainer.learning.collate import to_device
 from trainingjob_trainer.learning.optimizer import set_learning_rate, update
 from trainingjob_trainer.learning.regularisation import add_l1_, clip_, penalised
 from trainingjob_trainer.learning.schedule import learning_rate
@@ -64,7 +66,7 @@ class DataParallel:
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._device = self._parameters[0].device
         self._penalised = penalised(state.model)
-        self._evaluation = task.evaluation()
+        self._evaluation = evaluation_of(task)
         self._gradients = Buckets(self._parameters)
         self._buffers = ModuleBuffers(state.model)
         self._tail = torch.zeros(_BUFFERS + self._buffers.width, dtype=torch.float64, device=self._device)
@@ -158,7 +160,7 @@ class DataParallel:
         if launch is not None and not pieces:
             self._gradients.arm(launch)
         for number, piece in enumerate(pieces):
-            loss, weight = self._task.loss(self._state.model, self._fetch(self._dataset, piece))
+            loss, weight = loss_of(self._task, self._state.model, self._fetch(self._dataset, piece), self._device)
             if launch is not None and number == len(pieces) - 1:
                 self._gradients.arm(launch)
             (loss / len(ids)).backward()  # type: ignore[no-untyped-call]
@@ -195,13 +197,13 @@ class DataParallel:
             total.zero_()
             positions = share(len(dataset), self._lanes, lane)
             for ids in micro_batches(torch.arange(positions.start, positions.stop), self._evaluation_batch()):
-                total += self._evaluation.update(self._state.model, self._fetch(dataset, ids)).to(total)
+                total += statistics_of(self._evaluation, self._state.model, self._fetch(dataset, ids)).to(total)
             reduction.put(row)
         self._state.model.train()
         if not self._transport.settle([reduction.launch()]):
             raise Interrupted
         reduction.take()
-        return self._evaluation.result(total.cpu())
+        return metrics_of(self._evaluation, total.cpu())
 
     def _evaluation_batch(self) -> int:
         return self._spec.micro_batch_size or max(1, -(-self._spec.global_batch_size // self._lanes))
@@ -214,7 +216,5 @@ class DataParallel:
         return int(word)
 
     def _fetch(self, dataset: Dataset, ids: Tensor) -> Batch:
-        batch = dataset.batch(ids)
-        if self._device.type == "cpu":
-            return batch
-        return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
+        batch = batch_of(dataset, ids)
+        return batch if self._device.type == "cpu" else {name: to_device(column, self._device) for name, column in batch.items()}

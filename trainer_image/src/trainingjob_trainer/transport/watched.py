@@ -20,18 +20,18 @@ class WatchedData:
     """A dataset whose loading of a batch is stamped: the others may wait for it."""
 
     def __init__(self, inner: Dataset, stamp: StampWriter) -> None:
-        self._inner = inner
+        self.watched = inner
         self._stamp = stamp
 
     def __len__(self) -> int:
         """Samples."""
-        return len(self._inner)
+        return len(self.watched)
 
     def batch(self, ids: Tensor) -> Batch:
         """The samples of these ids, collated."""
         self._stamp.act(Activity.LOADING)
         try:
-            return self._inner.batch(ids)
+            return self.watched.batch(ids)
         finally:
             self._stamp.act(Activity.COMPUTING)
 

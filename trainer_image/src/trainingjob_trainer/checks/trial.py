@@ -1,0 +1,78 @@
+"""Tries a task's evaluation on a few held-out samples before the first step. Effects: none that last.
+
+The evaluation is called for the first time after an epoch, which may be hours later: what is wrong with it is to be found now. It runs on
+an object of its own, and random generators, buffers and the model's mode are put back, so that a run with it has the bits of one without.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainingjob_trainer.checks.returned import batch_of, evaluation_of, metrics_of, statistics_of
+from trainingjob_trainer.data import Batch, Dataset, Splits
+from trainingjob_trainer.learning.collate import to_device
+from trainingjob_trainer.task import Task
+
+SAMPLES = 8
+
+
+def try_evaluation(task: Task, model: nn.Module, splits: Splits) -> dict[str, float]:
+    """Evaluate a few held-out samples; return the metrics, {} where no sample is held out.
+
+    Raises:
+        UserMistake: the evaluation, or the held-out data, cannot work as it is.
+    """
+    evaluation = evaluation_of(task)
+    dataset = _held_out(splits)
+    if dataset is None:
+        return {}
+    device = next(model.parameters()).device
+    batch: Batch = to_device(batch_of(dataset, torch.arange(min(SAMPLES, len(dataset)))), device)
+    with untouched(model), torch.no_grad():
+        model.eval()
+        statistics = statistics_of(evaluation, model, batch).to(torch.float64)
+    return metrics_of(evaluation, statistics.cpu())
+
+
+def _held_out(splits: Splits) -> Dataset | None:
+    return next((dataset for dataset in (splits.validation, splits.test) if len(dataset)), None)
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Put the random generators, the model's buffers and each module's mode back as they were."""
+    buffers = [_Kept(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items() if buffer is not None]
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+            for module, training in modes:
+                module.training = training
+            for buffer in buffers:
+                buffer.put_back()
+
+
+class _Kept:
+    """One buffer, as it was."""
+
+    def __init__(self, module: nn.Module, name: str, buffer: Tensor) -> None:
+        self._module, self._name, self._buffer = module, name, buffer
+        self._value = buffer.detach().clone()
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """A forward pass may have put another tensor in its place, or have written into it."""
+        self._module._buffers[self._name] = self._buffer
+        if not torch.equal(self._buffer, self._value):
+            self._buffer.copy_(self._value)
