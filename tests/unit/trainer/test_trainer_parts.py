@@ -1,4 +1,4 @@
-"""The parts of a step by themselves: buckets, buffers, randomness, sockets, the store."""
+"""The parts of a step by themselves: buffers, randomness, sockets, the store."""
 
 from __future__ import annotations
 
@@ -13,39 +13,9 @@ from torch import nn
 
 from trainingjob_api.contract.messages import StoreReply, StoreRequest
 from trainingjob_trainer.randomness import derive, permutation, seed_lane
-from trainingjob_trainer.strategy.buckets import Buckets
 from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
 from trainingjob_trainer.transport import sockets
 from trainingjob_trainer.transport.store import ChannelStore, StoreError
-
-
-def test_buckets_are_launched_in_index_order_and_missing_gradients_are_zeros():
-    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
-    model.register_parameter("unused", nn.Parameter(torch.ones(3)))
-    buckets = Buckets(model.parameters(), capacity=100)
-    launched: list[int] = []
-    for _ in range(2):
-        launched.clear()
-        buckets.clear()
-        model(torch.ones(2, 4)).sum().backward()  # an earlier micro-batch launches nothing
-        assert launched == []
-        buckets.arm(launched.append)
-        model(torch.ones(2, 4)).sum().backward()
-        buckets.flush()
-        assert launched == list(range(len(buckets.buckets)))
-    assert len(launched) > 1
-    assert torch.equal(model.unused.grad, torch.zeros(3))
-    flat = torch.cat(buckets.flats())
-    model.zero_grad(set_to_none=True)
-    for _ in range(2):
-        model(torch.ones(2, 4)).sum().backward()
-    plain = torch.cat([(torch.zeros(3) if each.grad is None else each.grad).flatten() for each in reversed(list(model.parameters()))])
-    assert torch.equal(flat, plain)
-
-
-def test_buckets_keep_types_apart():
-    parameters = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3, dtype=torch.float64)), nn.Parameter(torch.ones(2))]
-    assert [flat.dtype for flat in Buckets(parameters).flats()] == [torch.float32, torch.float64, torch.float32]
 
 
 def test_changed_buffers_are_averaged_by_weight_and_constant_ones_keep_their_bits():

@@ -46,7 +46,7 @@ def add_l1_(parameters: Iterable[Tensor], l1: float) -> None:
         return
     for parameter in parameters:
         if parameter.grad is not None and _is_weight(parameter):
-            parameter.grad.add_(parameter.sign(), alpha=l1)
+            parameter.grad.add_(parameter.sgn(), alpha=l1)
 
 
 def clip_(parameters: Iterable[Tensor], norm: float) -> Tensor:

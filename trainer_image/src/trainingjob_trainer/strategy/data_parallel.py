@@ -6,6 +6,7 @@ the number of samples before their backward pass: where that is the weight, as f
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -22,8 +23,8 @@ from trainingjob_trainer.learning.optimizer import set_learning_rate, update
 from trainingjob_trainer.learning.regularisation import add_l1_, clip_, penalised
 from trainingjob_trainer.learning.schedule import learning_rate
 from trainingjob_trainer.randomness import seed_lane
-from trainingjob_trainer.strategy.buckets import Buckets
-from trainingjob_trainer.strategy.control import WIDTH, Flags, decode, encode
+from trainingjob_trainer.strategy.buckets import Buckets, is_finite
+from trainingjob_trainer.strategy.control import WIDTH, Decision, Flags, decode, encode
 from trainingjob_trainer.strategy.lanes import lanes_of, micro_batches, share
 from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
 from trainingjob_trainer.strategy.order import SampleOrder
@@ -32,8 +33,10 @@ from trainingjob_trainer.strategy.reduction import Deterministic, Fast, Reductio
 from trainingjob_trainer.task import Task
 from trainingjob_trainer.transport.port import Interrupted, Pending, Transport
 
-_LOSS, _WEIGHT, _BUFFERS = WIDTH, WIDTH + 1, WIDTH + 2
-"""The last reduced tensor: the control word, the loss sum, the weight, the changes of the model's buffers."""
+log = logging.getLogger(__name__)
+_LOSS, _WEIGHT, _MISSED, _USED = range(WIDTH, WIDTH + 4)
+"""The last reduced tensor: the control word, the loss sum, the weight, whether a gradient was missed, which parameters were
+used, the changes of the model's buffers."""
 
 
 class DataParallel:
@@ -69,7 +72,9 @@ class DataParallel:
         self._evaluation = evaluation_of(task)
         self._gradients = Buckets(self._parameters)
         self._buffers = ModuleBuffers(state.model)
-        self._tail = torch.zeros(_BUFFERS + self._buffers.width, dtype=torch.float64, device=self._device)
+        self._used = slice(_USED, _USED + len(self._gradients.used()))
+        self._changes = slice(self._used.stop, self._used.stop + self._buffers.width)
+        self._tail = torch.zeros(self._changes.stop, dtype=torch.float64, device=self._device)
         self._reductions: list[Reduction] = []
         self._lanes = self._rank = self._world = 0
         self._own = range(0)
@@ -96,10 +101,12 @@ class DataParallel:
         """One optimizer step over one global batch."""
         ids = self._order.batch(self._state.step)
         self._buffers.keep()
-        finite = self._reduced(self._compute(ids, flags))
-        decision = decode(self._reductions[-1].total(WIDTH).tolist())
-        self._reductions[-1].take()
-        loss_sum, weight = self._tail[_LOSS:_BUFFERS].tolist()
+        decision, finite = self._computed(ids, flags)
+        loss_sum, weight, missed = self._tail[_LOSS:_USED].tolist()
+        if missed:
+            log.info("step %d: a gradient changed after its reduction had begun; computing the step again", self._state.step)
+            decision, finite = self._computed(ids, flags, early=False)
+            loss_sum, weight, _ = self._tail[_LOSS:_USED].tolist()
         updated = math.isfinite(loss_sum) and finite
         with self._state.changing():
             if updated:
@@ -111,6 +118,13 @@ class DataParallel:
             self._state.extend_digest("step", loss_sum, weight)
         return Outcome(decision, loss_sum / weight if weight else math.nan, len(ids), updated)
 
+    def _computed(self, ids: Tensor, flags: Flags, *, early: bool = True) -> tuple[Decision, bool]:
+        """Bring the sums over all ranks into buckets and tail. Return what the flags say, and whether all gradients are finite."""
+        finite = self._reduced(self._compute(ids, flags, early=early))
+        decision = decode(self._reductions[-1].total(WIDTH).tolist())
+        self._reductions[-1].take()
+        return decision, finite
+
     def _reduced(self, works: Sequence[Pending]) -> bool:
         """Take each gradient's sum in as it comes, and look at it while it is in the cache; are all of them finite?"""
         finite = True
@@ -121,10 +135,10 @@ class DataParallel:
                 raise Interrupted
             if number < len(self._gradients.buckets):
                 self._reductions[number].take()
-                finite = finite and math.isfinite(self._gradients.buckets[number].flat.sum())
+                finite = finite and is_finite(self._gradients.buckets[number].flat)
         return finite
 
-    def _compute(self, ids: Tensor, flags: Flags) -> list[Pending]:
+    def _compute(self, ids: Tensor, flags: Flags, *, early: bool) -> list[Pending]:
         """This rank's lanes, and the reductions begun: gradients in bucket order, the tail last."""
         works: list[Pending] = []
         last = max(0, len(self._own) - 1)
@@ -135,21 +149,21 @@ class DataParallel:
 
         self._state.model.train()
         for row, lane in enumerate(self._own):
-            self._compute_lane(ids, lane, launch if row == last else None)
+            self._compute_lane(ids, lane, launch if row == last else None, early=early)
             self._fill_tail(flags if row == 0 else Flags())
             if row != last:
                 for reduction in self._reductions:
                     reduction.put(row)
         if not self._own:
             self._gradients.clear()
-            self._gradients.arm(launch)
+            self._gradients.arm(launch, early=False)
+            self._gradients.finish()
             self._loss = self._weight = 0.0
             self._fill_tail(flags)
-        self._gradients.flush()
         launch(len(self._reductions) - 1)
         return works
 
-    def _compute_lane(self, ids: Tensor, lane: int, launch: Callable[[int], None] | None) -> None:
+    def _compute_lane(self, ids: Tensor, lane: int, launch: Callable[[int], None] | None, *, early: bool) -> None:
         """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going."""
         positions = share(len(ids), self._lanes, lane)
         pieces = list(micro_batches(ids[positions.start : positions.stop], self._spec.micro_batch_size))
@@ -158,26 +172,31 @@ class DataParallel:
         self._loss = self._weight = 0.0
         seed_lane(self._spec.seed, self._state.step, lane)
         if launch is not None and not pieces:
-            self._gradients.arm(launch)
+            self._gradients.arm(launch, early=False)
         for number, piece in enumerate(pieces):
+            self._gradients.begin()
             loss, weight = loss_of(self._task, self._state.model, self._fetch(self._dataset, piece), self._device)
             if launch is not None and number == len(pieces) - 1:
-                self._gradients.arm(launch)
+                self._gradients.arm(launch, early=early)
             (loss / len(ids)).backward()  # type: ignore[no-untyped-call]
+            self._gradients.collect()
             self._loss += float(loss.detach())
             self._weight += float(weight)
+        self._gradients.finish()
 
     def _fill_tail(self, flags: Flags) -> None:
-        self._tail[:_BUFFERS] = torch.tensor([*encode(flags), self._loss, self._weight], dtype=torch.float64)
+        head = [*encode(flags), self._loss, self._weight, self._gradients.missed, *self._gradients.used()]
+        self._tail[: self._used.stop] = torch.tensor(head, dtype=torch.float64)
         if self._own:
-            self._buffers.write_change(self._weight, self._tail[_BUFFERS:])
+            self._buffers.write_change(self._weight, self._tail[self._changes])
         else:
-            self._tail[_BUFFERS:].zero_()
+            self._tail[self._changes].zero_()
 
     def _update(self, samples: int, weight: float) -> None:
         if weight not in (0.0, samples):
             for flat in self._gradients.flats():
                 flat.mul_(samples / weight)
+        self._gradients.give((self._tail[self._used] > 0).tolist())
         regularisation = self._spec.regularisation
         add_l1_(self._penalised, regularisation.l1)
         if regularisation.gradient_clip_norm is not None:
@@ -185,7 +204,7 @@ class DataParallel:
         rate = learning_rate(self._spec.schedule, self._spec.optimizer.learning_rate, self._state.step, self._total_steps)
         set_learning_rate(self._state.optimizer, rate)
         update(self._state.optimizer)
-        self._buffers.apply(self._tail[_BUFFERS:], weight)
+        self._buffers.apply(self._tail[self._changes], weight)
 
     @torch.no_grad()
     def evaluate(self, dataset: Dataset) -> dict[str, float]:

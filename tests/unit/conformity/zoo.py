@@ -1,0 +1,10 @@
+"""All specimens, by name."""
+
+from __future__ import annotations
+
+from unit.conformity.models import gradients, layers, norms
+from unit.conformity.specimen import Specimen
+
+_MODULES = (layers, norms, gradients)
+ZOO: dict[str, Specimen] = {specimen.name: specimen for module in _MODULES for specimen in module.SPECIMENS}
+assert len(ZOO) == sum(len(module.SPECIMENS) for module in _MODULES), "two specimens have one name"
