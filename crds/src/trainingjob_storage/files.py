@@ -32,6 +32,7 @@ class FileStore:
     def create(self, key: str, data: bytes) -> None:
         """See Store."""
         path = self._path(key)
+        self._make_root()
         with _explained(path), _written(path, data) as temporary:
             try:
                 os.link(temporary, path)
@@ -42,6 +43,7 @@ class FileStore:
     def put(self, key: str, data: bytes | memoryview) -> None:
         """See Store."""
         path = self._path(key)
+        self._make_root()
         with _explained(path), _written(path, data) as temporary:
             temporary.replace(path)
             _flush_folder(path.parent)
@@ -73,6 +75,17 @@ class FileStore:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     path.unlink()
                 self._remove_empty(path.parent)
+
+    def _make_root(self) -> None:
+        with _explained(self._root):
+            try:
+                _make_folder(self._root)
+            except FileNotFoundError as error:
+                # Its parent is there, or was made just now, and takes no folder: /proc and its like.
+                raise Refused(
+                    f"spec.checkpoint.storage.uri: {error.filename} cannot be made, since its file system takes no folders; "
+                    "name one on a disk or a volume"
+                ) from error
 
     def _path(self, key: str) -> Path:
         parts = key.removesuffix("/").split("/")

@@ -23,6 +23,7 @@ from trainingjob_operator.local.folder import in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
 from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.state import JobKey
+from trainingjob_operator.status.storage import kept_words
 
 ToStep = Annotated[int, typer.Option("--to-step", min=0, help="The checkpoint to go back to.", show_default=False)]
 Request = Annotated[str | None, typer.Option("--request", help="The request's id; one is carried out once.", show_default="a new one")]
@@ -127,8 +128,8 @@ def _end_in_order(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
     if outcome is not Outcome.SUSPENDED:
         conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
         return
-    step = find(jobs, key).status.checkpoint
-    say(f"job {key.name} is suspended: {'nothing was saved' if step is None else f'saved at step {step}'}; nobody runs it now")
+    status = find(jobs, key).status
+    say(f"job {key.name} is suspended: {kept_words(status.step, status.checkpoint)}; nobody runs it now")
 
 
 async def _end_pods(jobs: LocalJobs, key: JobKey) -> None:

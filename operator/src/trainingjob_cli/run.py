@@ -24,6 +24,7 @@ from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import JobKey, Manifest
+from trainingjob_operator.status.storage import kept_words
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Use so many workers, whatever the manifest says.", show_default=False)
@@ -137,11 +138,11 @@ def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None
     if outcome is Outcome.FAILED:
         say(tables.failure(job, last_words(jobs.folder(key), job)))
         raise typer.Exit(EXIT_FAILED)
-    step = job.status.checkpoint
+    kept = kept_words(job.status.step, job.status.checkpoint)
     if outcome is Outcome.SUSPENDED:
-        say(f"{'nothing was saved yet' if step is None else f'saved at step {step}'}; the same command resumes: {again}")
+        say(f"{kept}; the same command resumes: {again}")
     else:
-        say(f"ended at once; {'nothing was saved yet' if step is None else f'the newest checkpoint is step {step}'}; to resume: {again}")
+        say(f"ended at once; {kept}; to resume: {again}")
     raise typer.Exit(EXIT_INTERRUPTED)
 
 

@@ -291,14 +291,14 @@ class Scene:
             console.close()
             assert running.task.done()
 
-    async def process(self, **spec: Any) -> asyncio.subprocess.Process:
+    async def process(self, *, stdout: int = asyncio.subprocess.PIPE, **spec: Any) -> asyncio.subprocess.Process:
         """An agent as a process of its own."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "trainingjob_agent",
             env=self.environ(**spec),
-            stdout=asyncio.subprocess.PIPE,
+            stdout=stdout,
             stderr=asyncio.subprocess.STDOUT,
         )
 

@@ -64,6 +64,16 @@ def test_the_end_of_a_process_is_classified(code: int, oom: int, said: str | Non
     assert (failure.exit_code, failure.step, failure.phase) == (code, 5, "Stepping")
 
 
+def test_a_process_that_could_not_be_answered_is_lost_for_that_and_not_for_a_signal() -> None:
+    why = "its agent could not answer it: MemoryError: "
+    failure = classify(ME, -9, NOWHERE, last_line="", mistake=None, oom_kills=0, unanswered=why)
+    assert failure is not None
+    assert (failure.cause, failure.message) == ("Crash", why)
+    killed = classify(ME, -9, NOWHERE, last_line="", mistake=None, oom_kills=1, unanswered=why)
+    assert killed is not None
+    assert killed.cause == "OutOfMemory", "the kernel knows better"
+
+
 def test_an_end_with_0_of_a_done_job_is_no_failure() -> None:
     assert classify(ME, 0, NOWHERE, last_line="", mistake=None, oom_kills=0, done=True) is None
 

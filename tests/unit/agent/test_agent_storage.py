@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import retried
-from trainingjob_api.contract.messages import Beat, Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Saved, SaveId
+from trainingjob_api.contract.messages import Beat, Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Restore, Saved, SaveId
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.manifest import Position, TensorSlice, slices_json
 from trainingjob_storage.errors import Refused, Unreachable
@@ -141,6 +141,21 @@ async def test_an_opened_attempt_hands_the_checkpoints_shards_over_until_the_nex
         assert bytes.fromhex(await puppet.tells("content")) == DATA
         position = await scene.rendezvous.next(LogPosition, lambda position: position.opened_attempt == 2)
         assert position.restored_step == 4
+
+
+async def test_an_attempt_that_cannot_be_opened_is_told_until_it_is(scene: Scene) -> None:
+    another_journal(scene).open_attempt(GenerationId(1, 1, 1), Restore())
+    first, away = scene.storage / "log" / "00000000.json", scene.storage / "away.json"
+    first.rename(away)
+    async with scene.agent():
+        puppet = await scene.puppets.next()
+        puppet.say("open", generation=[2, 1, 2], restore={"kind": "Latest"})
+        told = await scene.rendezvous.next(Beat, lambda beat: beat.trouble != "")
+        assert "log/00000000.json is missing although later entries are there" in told.trouble
+        away.rename(first)
+        assert (await puppet.hears("opened")).get("error") is None
+        heard = len(scene.rendezvous.heard)
+        await scene.rendezvous.next(Beat, lambda beat: beat.trouble == "", after=heard - 4)
 
 
 async def test_an_attempt_that_is_taken_is_told_with_the_logs_position(scene: Scene) -> None:

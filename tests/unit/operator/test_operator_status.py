@@ -27,6 +27,7 @@ from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.status import MAX_STATUS_BYTES, Status, StepMark, StopRecord
 from trainingjob_operator.plan import plan
 from trainingjob_operator.state import Observed, PodPhase
+from trainingjob_operator.status.storage import kept_words
 
 STOP = StopRecord(request="suspend-1", time=NOW)
 
@@ -195,6 +196,22 @@ def test_a_job_that_is_suspended_while_its_storage_fails_does_not_say_that_it_wo
     assert condition is not None
     assert (condition.status, condition.message) == ("True", "worker 1: the store is full; the newest checkpoint is step 200")
     assert "StorageWorks" not in [event.reason for event in last.events]
+
+
+@pytest.mark.parametrize(
+    ("step", "checkpoint", "words"),
+    [
+        (None, None, "nothing was saved yet"),
+        (0, None, "nothing was saved yet"),
+        (40, 40, "saved at step 40"),
+        (39, 40, "saved at step 40"),
+        (41, 40, "stopped at step 41; the newest checkpoint in storage is step 40; step 41 is lost"),
+        (241, 40, "stopped at step 241; the newest checkpoint in storage is step 40; steps 41 to 241 are lost"),
+        (241, None, "stopped at step 241; there is no checkpoint in storage; steps 1 to 241 are lost"),
+    ],
+)
+def test_what_is_said_of_a_stop_is_what_is_in_storage(step: int | None, checkpoint: int | None, words: str) -> None:
+    assert kept_words(step, checkpoint) == words
 
 
 def test_all_conditions_speak_of_the_generation_they_saw() -> None:

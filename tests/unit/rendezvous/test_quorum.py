@@ -344,6 +344,22 @@ class TestStop:
     def test_done_at_once_if_nothing_ever_ran(self) -> None:
         assert quorum(9.0, [make_member(0, Phase.STARTING)], self.STOP, make_history()).done
 
+    @pytest.mark.parametrize(
+        ("source", "phase", "ends"),
+        [("Storage", Phase.RESTORING, True), ("Storage", Phase.STEPPING, False), ("Peer", Phase.RESTORING, False)],
+        ids=["storage-has-given-no-state", "it-trains", "a-peer-has-the-state"],
+    )
+    def test_a_stop_does_not_wait_for_storage_that_has_given_no_state_to_save(self, source: str, phase: Phase, ends: bool) -> None:
+        kind = Source(kind="Storage") if source == "Storage" else Source(kind="Peer", state=make_state(3))
+        generation, members = running(source=kind)
+        stands = within(members, generation, phase)
+        history = make_history(generation, Stage.RUNNING)
+        decision = quorum(9.0, stands, self.STOP, history)
+        assert (decision.action is Action.OVER) is ends
+        if ends:
+            idle = [make_member(worker) for worker in range(3)]
+            assert quorum(9.0, idle, self.STOP, make_history(generation)).done
+
     def test_not_done_while_somebody_runs(self) -> None:
         generation, members = running()
         assert not quorum(9.0, members, self.STOP, make_history(generation, Stage.RUNNING)).done

@@ -94,6 +94,13 @@ def test_a_file_in_the_way_is_refused_naming_the_field(tmp_path):
         open_store(f"file://{tmp_path}/file", None, None, {}).put("log/x", b"")
 
 
+def test_a_file_system_that_takes_no_folders_is_refused_naming_the_field():
+    store = open_store("file:///proc/nosuch/folder", None, None, {})
+    for write in (store.create, store.put):
+        with pytest.raises(Refused, match=r"spec\.checkpoint\.storage\.uri: /proc/nosuch cannot be made"):
+            write("log/x", b"")
+
+
 def test_a_store_that_ignores_the_condition_is_refused_by_the_probe():
     class Careless(MemoryStore):
         def create(self, key, data):

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from trainingjob_agent.agent import Agent
 from trainingjob_agent.answers import Answers
 from trainingjob_agent.history import History
 from trainingjob_agent.link import Peer
-from trainingjob_agent.process.output import Console
+from trainingjob_agent.process.output import Console, ConsoleHandler
 from trainingjob_agent.settings import Settings
 from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import Uploads
@@ -79,9 +78,9 @@ def leave_words(words: Termination, path: str) -> None:
 
 def main() -> int:
     """The process; returns its exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="[agent] %(levelname)s %(message)s")
-    path = os.environ.get(PREFIX + "TERMINATION_LOG", WorkerEnvironment.model_fields["termination_log"].default)
     console = Console()
+    logging.basicConfig(level=logging.INFO, handlers=[ConsoleHandler(console)], format="[agent] %(levelname)s %(message)s")
+    path = os.environ.get(PREFIX + "TERMINATION_LOG", WorkerEnvironment.model_fields["termination_log"].default)
     try:
         words = asyncio.run(work(Settings.read(os.environ), console))
     except ValueError as error:
@@ -105,7 +104,5 @@ def _explained(error: ValueError) -> str:
 
 if __name__ == "__main__":
     # Not sys.exit: a thread that hangs in a dead object store must not keep the worker from ending.
-    code = main()
-    sys.stdout.flush()
-    logging.shutdown()
-    os._exit(code)
+    # The console has been given its time to write; flushing stdout here would wait for whoever does not read it.
+    os._exit(main())

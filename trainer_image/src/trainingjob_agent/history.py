@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from trainingjob_agent.answers import Answers
 from trainingjob_agent.arena import Lease, SharedFiles
 from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError
 from trainingjob_agent.trouble import Trouble
-from trainingjob_agent.uploads import retried
+from trainingjob_agent.uploads import retried, retry_delay
 from trainingjob_api.contract.channel import ExportModel, Opened, Released
 from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore, SaveId
 from trainingjob_api.storage.entries import Authority
@@ -26,6 +27,7 @@ from trainingjob_storage.journal import Journal, Opening
 from trainingjob_storage.store import Store, probe
 
 _log = logging.getLogger(__name__)
+_OPENING = "opening the attempt"
 
 
 class _Shards:
@@ -80,7 +82,9 @@ class History:
         self._probed = False
 
     async def open(self, generation: GenerationId, restore: Restore, files: SharedFiles) -> Opened:
-        """Fence an attempt and read its checkpoint into `files`. A store that cannot be reached is waited for.
+        """Fence an attempt and read its checkpoint into `files`. Wait for a store that cannot be reached, or whose log cannot be read.
+
+        Whatever keeps the attempt from being opened is reported as trouble, but for an attempt that is taken: the next one follows at once.
 
         Raises:
             ForeignStorageError: the storage belongs to another job.
@@ -95,22 +99,42 @@ class History:
             return self._journal.restore(generation, restore, shards)
 
         try:
-            opening = await retried("opening the attempt", read, self._pool, None, self._trouble, self._answers)
+            opening = await self._opened(generation, read)
         except AttemptTaken as error:
-            _log.warning("%s", error)
+            _log.info("%s", error)
             await self.look()
             return Opened(error=str(error), generation=generation)
         except OwnedByAnother as error:
             raise ForeignStorageError(str(error)) from error
         except (CheckpointMissing, Refused) as error:
             raise UserMistakeError(str(error)) from error
-        except StorageError as error:
-            _log.warning("attempt %d cannot be opened: %s", generation.attempt, error)
+        except Fenced as error:
+            self._trouble.failed(_OPENING, error)
+            _log.error("attempt %d cannot be opened: %s", generation.attempt, error)
             return Opened(error=str(error), generation=generation)
         self._moved(opening.position)
         _log.info("opened attempt %d at step %s", generation.attempt, opening.step)
         manifest = None if opening.manifest is None else opening.manifest.to_bytes().decode()
         return Opened(manifest=manifest, files=shards.paths if manifest else {}, generation=generation)
+
+    async def _opened(self, generation: GenerationId, read: Callable[[], Opening]) -> Opening:
+        """Open the attempt. A log that cannot be read may be in the middle of being put back: it is read again, until the caller ends it.
+
+        Raises:
+            Refused, Fenced, CheckpointMissing: trying again is useless.
+        """
+        tries = 0
+        while True:
+            try:
+                return await retried(_OPENING, read, self._pool, None, self._trouble, self._answers)
+            except (Refused, Fenced, CheckpointMissing):
+                raise
+            except StorageError as error:
+                tries += 1
+                self._trouble.failed(_OPENING, error)
+                delay = retry_delay(tries, random.random())
+                _log.error("attempt %d cannot be opened: %s; trying again in %.1f s", generation.attempt, error, delay)
+                await asyncio.sleep(delay)
 
     async def commit(self, commit: Commit, epoch: int) -> None:
         """Make a save visible, then let go what need not be kept. What fails is logged: the rendezvous asks again or gives up."""

@@ -30,6 +30,7 @@ from trainingjob_trainer.session import build
 from trainingjob_trainer.transport.watched import WatchedData, WatchedTransport
 
 log = logging.getLogger("trainingjob_trainer")
+_LAST_WORDS_SECONDS = 5.0
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -39,7 +40,13 @@ def main(environ: Mapping[str, str]) -> int:
     environment = ProcessEnvironment.from_env(environ)
     channel = Channel(socket.socket(fileno=environment.channel), lost=lambda: os._exit(ExitCode.CRASHED))
     channel.start()
-    task = _task(environment)
+    try:
+        return _life(environment, channel, _task(environment))
+    finally:
+        channel.flush(_LAST_WORDS_SECONDS)
+
+
+def _life(environment: ProcessEnvironment, channel: Channel, task: str) -> int:
     try:
         _take_part(environment, channel, task)
     except (UserMistake, ValidationError) as mistake:

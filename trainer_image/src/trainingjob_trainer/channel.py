@@ -1,5 +1,6 @@
-"""The training process's side of the socket to its agent. Effects: one socket, one thread.
+"""The training process's side of the socket to its agent. Effects: one socket, two threads.
 
+Nobody waits for the agent to read: what the socket does not take at once is left to a writer thread, so that a slow agent costs no step.
 A reader thread takes in what the agent says; everybody else waits on one condition. Nothing here knows what orders mean:
 it keeps the newest ones, and wakes who waits. When the socket closes the agent is gone, and with it this process's reason to be.
 """
@@ -10,6 +11,7 @@ import itertools
 import logging
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -47,7 +49,8 @@ class Channel:
         self._connection = connection
         self._lost = lost
         self._changed = threading.Condition()
-        self._writing = threading.Lock()
+        self._writing = threading.Condition()
+        self._unsent: deque[bytes] = deque()
         self._numbers = itertools.count(1)
         self._replies: dict[int, StoreReply | None] = {}
         self._opened: Opened | None = None
@@ -56,10 +59,12 @@ class Channel:
         self._orders: Orders | None = None
         self._listener: Callable[[Orders], None] = lambda orders: None
         self._reader = threading.Thread(target=self._read, name="channel", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="channel-writer", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read, and to write what the socket does not take at once."""
         self._reader.start()
+        self._writer.start()
 
     def listen(self, listener: Callable[[Orders], None]) -> None:
         """From now on `listener` hears all Orders, in the reader thread, before anybody who waits: it must not block."""
@@ -71,13 +76,42 @@ class Channel:
         return self._orders
 
     def send(self, message: ProcessMessage) -> None:
-        """Tell the agent something. Any thread."""
+        """Send the agent a message. Any thread; does not wait."""
         line = message.model_dump_json().encode() + b"\n"
         try:
             with self._writing:
-                self._connection.sendall(line)
+                rest = line if self._unsent else line[self._send_some(line) :]
+                if rest:
+                    self._unsent.append(rest)
+                    self._writing.notify_all()
         except OSError:
             self._lost()
+
+    def flush(self, timeout: float) -> None:
+        """Wait until all that was said is in the socket, or for `timeout` seconds."""
+        with self._writing:
+            self._writing.wait_for(lambda: not self._unsent, timeout)
+
+    def _send_some(self, line: bytes) -> int:
+        """As much as the socket takes at once; how many bytes."""
+        try:
+            return self._connection.send(line, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def _write(self) -> None:
+        while True:
+            with self._writing:
+                self._writing.wait_for(lambda: bool(self._unsent))
+                line = self._unsent[0]  # it stays there while it is being sent: whoever comes now must queue behind it
+            try:
+                self._connection.sendall(line)
+            except OSError:
+                self._lost()
+                return
+            with self._writing:
+                self._unsent.popleft()
+                self._writing.notify_all()
 
     def poke(self) -> None:
         """Wake who waits: something that a predicate looks at has changed outside the channel."""

@@ -144,7 +144,8 @@ class Member:
         session, attempt = self._session, generation.id.attempt
         opened = self._channel.open_attempt(OpenAttempt(generation=generation.id, restore=generation.restore), self._superseded)
         if opened.error is not None:
-            log.error("attempt %d could not be opened: %s", attempt, opened.error)
+            # The agent has reported why; of an attempt that is taken already it need not, since the next one follows at once.
+            log.info("attempt %d is not opened: %s", attempt, opened.error)
             self._channel.wait(self._superseded)
             raise Superseded
         if opened.manifest is None:

@@ -15,7 +15,7 @@ from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.phase import is_under_way
 from trainingjob_operator.status.stall import reason
-from trainingjob_operator.status.storage import storage_words, without_training
+from trainingjob_operator.status.storage import kept_words, storage_words, without_training
 from trainingjob_operator.status.waiting import obstacle, released
 
 Claim = tuple[str, bool, Reason, str]
@@ -106,7 +106,12 @@ def _suspended(seen: Observed) -> str:
         return condition.message if condition is not None else ""
     if stop is None:
         return "suspended before anything was made"
-    return "the pods are given back" + (f"; checkpoint {status.checkpoint} is in storage" if status.checkpoint is not None else "")
+    if not status.total_steps:  # a script's steps and checkpoints are its own
+        return "the pods are given back" + (f"; checkpoint {status.checkpoint} is in storage" if status.checkpoint is not None else "")
+    report = current_report(seen)
+    step, log = (report.step, report.log) if report is not None else (None, None)
+    checkpoint = log.checkpoint if log is not None else status.checkpoint
+    return f"the pods are given back; {kept_words(status.step if step is None else step, checkpoint)}"
 
 
 def _rolled_back(seen: Observed) -> Iterator[Claim]:

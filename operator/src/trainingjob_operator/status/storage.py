@@ -35,6 +35,21 @@ def storage_words(report: Report, *, training: bool) -> str:
     return words if len(words.encode()) <= MESSAGE_BYTES else report.trouble
 
 
+def kept_words(step: int | None, checkpoint: int | None) -> str:
+    """Return what a job that has stopped has in storage, and what of its steps is lost.
+
+    Args:
+        step: the last finished step, if any is known.
+        checkpoint: the step of the newest checkpoint in storage, if there is one.
+    """
+    reached, kept = step or 0, checkpoint or 0
+    if reached <= kept:
+        return "nothing was saved yet" if checkpoint is None else f"saved at step {checkpoint}"
+    newest = "there is no checkpoint in storage" if checkpoint is None else f"the newest checkpoint in storage is step {checkpoint}"
+    lost = f"step {reached} is lost" if reached == kept + 1 else f"steps {kept + 1} to {reached} are lost"
+    return f"stopped at step {reached}; {newest}; {lost}"
+
+
 def without_training(words: str) -> str:
     """Return the same of a job that does not train any more."""
     return words.partition(f"; {_GOES_ON}")[0]

@@ -109,6 +109,8 @@ def _running(generation: Generation, now: float, members: Sequence[Member], inte
         return Decision(Action.OVER, "all members have left it")
     if out:
         return _left_by_some(generation, now, out, intent, history)
+    if intent.stop is not None and generation.source.kind == "Storage" and all(member.phase is Phase.RESTORING for member in seated):
+        return Decision(Action.OVER, "the job is to stop, and storage has not given a state yet")
     if history.regroup:
         return Decision(reason=generation.reason)
     return _planned(generation, now, members, seated, intent, history)

@@ -107,6 +107,8 @@ class Conversation:
         self.channel = Channel()
         self.mistake: UserMistakeError | None = None
         self.raised: Raised | None = None
+        self.unanswered: str | None = None
+        """Why the agent could not answer it, and ended it."""
         self.current = MemberReport(member=member, phase=Phase.STARTING)
         self.step_seconds = 0.0
         self.links: Links | None = None
@@ -194,7 +196,8 @@ class Conversation:
         self._answers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._over:
             _log.error("training process %s cannot be answered", self._member.label(), exc_info=error)
-            self._broken(f"cannot be answered: {error}")  # it would wait for ever
+            self.unanswered = f"its agent could not answer it: {type(error).__name__}: {error}"
+            self._broken(self.unanswered)  # it would wait for ever
 
     async def _lend(self, wish: NeedArena) -> None:
         lease = await asyncio.to_thread(self._arena.lease, wish.bytes, wish.buffers)

@@ -42,6 +42,7 @@ def classify(
     oom_kills: int,
     raised: Raised | None = None,
     hung: str | None = None,
+    unanswered: str | None = None,
     done: bool = False,
 ) -> Failure | None:
     """The failure of a process that ended, or None if it ended in order.
@@ -55,12 +56,18 @@ def classify(
         oom_kills: how many processes of this container the kernel killed for memory during its life.
         raised: the exception that it said it ends by.
         hung: why its agent killed it, if it was taken for hung.
+        unanswered: why its agent killed it, if it could not be answered.
         done: it was allowed to end.
     """
     if exit_code == 0 and done:
         return None
     last_line = last_line if raised is None else raised.message
-    cause, message = (FailureCause.HUNG, hung) if hung is not None else _cause(exit_code, last_line, mistake, oom_kills)
+    if hung is not None:
+        cause, message = FailureCause.HUNG, hung
+    elif unanswered is not None and mistake is None and exit_code == -signal.SIGKILL and not oom_kills:
+        cause, message = FailureCause.CRASH, unanswered
+    else:
+        cause, message = _cause(exit_code, last_line, mistake, oom_kills)
     return Failure(
         member=member,
         cause=cause,

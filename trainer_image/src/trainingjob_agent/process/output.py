@@ -7,12 +7,15 @@ in the files.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import queue
 import sys
 import threading
 from pathlib import Path
 from typing import BinaryIO
 
+_log = logging.getLogger(__name__)
 CAP_BYTES = 16 << 20
 """What is kept of a life's output: the newest."""
 _PIECE = 64 << 10
@@ -53,6 +56,21 @@ class Console:
                 return
 
 
+class ConsoleHandler(logging.Handler):
+    """The agent's own log lines, by way of the console: a logger that waited for stdout would hold up the heartbeat."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line, or drop it if nobody reads."""
+        try:
+            self._console.print(self.format(record).encode(errors="replace") + b"\n")
+        except Exception:
+            self.handleError(record)
+
+
 class LifeLog:
     """The output of one life: a file of at most twice CAP_BYTES, and its last line."""
 
@@ -62,7 +80,8 @@ class LifeLog:
         self._prefix = prefix.encode()
         self._console = console
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._unwritten = bytearray()
         self._uploaded = 0
         self._taken = 0
         self._written = 0
@@ -77,29 +96,37 @@ class LifeLog:
             if len(rest) > _MAX_LINE:
                 self._line(rest)
                 rest = b""
-            self._file.flush()
+            self._write()
         if rest:
             self._line(rest)
-        self._file.flush()
+        self._write()
 
     def note(self, text: str) -> None:
         """A line of the agent's own about this life."""
         self._line(f"agent: {text}".encode(), remember=False)
-        self._file.flush()
+        self._write()
 
     def _line(self, line: bytes, *, remember: bool = True) -> None:
         if remember and line.strip():
             self.last_line = line[-4096:].decode(errors="replace").strip()
-        self._file.write(line + b"\n")
+        self._unwritten += line + b"\n"
         self._written += len(line) + 1
-        if self._file.tell() > 2 * CAP_BYTES:
-            self._shorten()
         self._console.print(self._prefix + line + b"\n")
 
+    def _write(self) -> None:
+        """Put what came into the file. A disk that is full loses lines: a pipe that nobody reads would hold up the process."""
+        data, self._unwritten = self._unwritten, bytearray()
+        try:
+            self._file.write(data)
+            if self._file.tell() > 2 * CAP_BYTES:
+                self._shorten()
+        except OSError as error:
+            _log.debug("%s: %s", self.path, error)
+
     def _shorten(self) -> None:
-        self._file.close()
-        self.path.write_bytes(_tail(self.path))
-        self._file = self.path.open("ab")
+        kept = _tail(self.path)
+        os.ftruncate(self._file.fileno(), 0)
+        self._file.write(kept)
 
     def grown(self) -> bytes | None:
         """The newest CAP_BYTES, if more was written than is uploaded. Reads a file: call it in a thread."""

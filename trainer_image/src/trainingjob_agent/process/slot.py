@@ -173,6 +173,7 @@ class TrainerSlot:
             oom_kills=end.oom_kills,
             raised=conversation.raised,
             hung=self._hung,
+            unanswered=conversation.unanswered,
             done=orders is not None and orders.is_over,
         )
         log.note(f"the process ended with {end.exit_code}" + (f" ({failure.cause}: {failure.message})" if failure else ""))
