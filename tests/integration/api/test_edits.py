@@ -18,6 +18,7 @@ from unit.api.manifests import CHANGES, MINIMAL, Change, yaml
 
 WORDS = {
     Mutability.WHILE_SUSPENDED: "can be changed only while suspend is true; suspend the job first",
+    Mutability.AT_REST: "can be changed only while suspend is true or when the job is complete; suspend the job first",
     Mutability.NEVER: "cannot be changed; make a new job",
 }
 
@@ -36,7 +37,7 @@ def refusals(answer: Answer) -> list[str]:
 
 
 def may_change(path: str, *, suspended: bool) -> bool:
-    return TABLE[path] is Mutability.ALWAYS or (TABLE[path] is Mutability.WHILE_SUSPENDED and suspended)
+    return TABLE[path] is Mutability.ALWAYS or (TABLE[path] is not Mutability.NEVER and suspended)
 
 
 def assert_edited(jobs: Jobs, path: str, body: dict[str, Any], value: Any) -> None:
@@ -129,6 +130,18 @@ def test_a_job_is_changed_while_suspended_and_pinned_again_when_it_goes_on(jobs:
     assert jobs.patch("digits", overlay(rate, nested("suspend", False))).ok
     assert not jobs.patch("digits", nested("training.optimizer", {"learningRate": 0.02})).ok
     assert jobs.get("digits")["spec"]["training"]["optimizer"]["learningRate"] == 0.01
+
+
+def test_the_length_of_a_job_is_changed_when_it_is_complete(jobs: Jobs):
+    jobs.made(yaml(MINIMAL))
+    longer = nested("training.epochs", 30)
+
+    assert jobs.patch_status("digits", {"status": {"phase": "Running"}}).ok
+    assert refusals(jobs.patch("digits", longer)) == [f"spec.training.epochs {WORDS[Mutability.AT_REST]}"]
+    assert jobs.patch_status("digits", {"status": {"phase": "Succeeded"}}).ok
+    assert not jobs.patch("digits", nested("training.seed", 8)).ok
+    assert jobs.patch("digits", longer).ok
+    assert jobs.get("digits")["spec"]["training"]["epochs"] == 30
 
 
 def test_all_refused_fields_of_an_edit_are_told_at_once(jobs: Jobs):

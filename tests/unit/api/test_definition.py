@@ -14,6 +14,7 @@ from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.patterns import FORMS
 from trainingjob_api.status import Status
 from trainingjob_cli.generate import definition_text, main
+from trainingjob_operator.status.phase import JobPhase
 from unit.api.manifests import VALID, Valid, yaml
 
 ROOT = Path(__file__).parents[3]
@@ -113,6 +114,19 @@ def test_the_mutability_table_names_fields_that_exist():
     assert [path for path in mutability.TABLE if path not in fields] == []
 
 
+def test_what_may_change_when_the_job_is_complete_is_pinned_where_the_status_is_seen():
+    rules = {rule["fieldPath"]: rule for rule in schema()["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
+    at_rest = [path for path, kind in mutability.TABLE.items() if kind is mutability.Mutability.AT_REST]
+
+    assert rules.keys() == {f".spec.{path}" for path in at_rest}
+    for path in at_rest:
+        rule = rules[f".spec.{path}"]["rule"]
+        assert f"self.spec.{path} == oldSelf.spec.{path}" in rule
+        assert "|| oldSelf.spec.suspend || " in rule
+        assert "oldSelf.status.phase == 'Succeeded'" in rule
+    assert JobPhase.SUCCEEDED == mutability.COMPLETE_PHASE
+
+
 def test_a_field_is_pinned_where_its_absence_is_seen_and_no_higher_than_it_must():
     spec = schema()["properties"]["spec"]
     absentable = {
@@ -127,7 +141,8 @@ def test_a_field_is_pinned_where_its_absence_is_seen_and_no_higher_than_it_must(
         for rule in child.get("x-kubernetes-validations", ())
         if "oldSelf" in rule["rule"]
     }
-    pinned = {path: kind for path, kind in mutability.TABLE.items() if kind is not mutability.Mutability.ALWAYS}
+    elsewhere = (mutability.Mutability.ALWAYS, mutability.Mutability.AT_REST)
+    pinned = {path: kind for path, kind in mutability.TABLE.items() if kind not in elsewhere}
 
     assert found.keys() == pinned.keys()
     for path, kind in pinned.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from operator_builders import (
 )
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status, StopRecord
+from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.policy import Course, Decision, decide
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed, PodPhase
@@ -89,6 +91,51 @@ COURSES = {
         Course.ENDED,
     ),
 }
+
+
+def told(**length: int) -> TrainingJob:
+    """A complete job whose last life was told this length; 200 steps were taken."""
+    return job(COMPLETE.model_copy(update={"total_steps": 200}), training=training(**length))
+
+
+def training(**length: int) -> dict[str, Any]:
+    return {"task": {"class": "a:B"}, **length}
+
+
+EXTENSIONS = {
+    "the same epochs": ({"epochs": 4}, {"epochs": 4}, False),
+    "fewer epochs": ({"epochs": 4}, {"epochs": 3}, False),
+    "more epochs": ({"epochs": 4}, {"epochs": 6}, True),
+    "more steps": ({"steps": 200}, {"steps": 201}, True),
+    "fewer steps": ({"steps": 200}, {"steps": 100}, False),
+    "more steps than the epochs were": ({"epochs": 4}, {"steps": 300}, True),
+    "no more steps than the epochs were": ({"epochs": 4}, {"steps": 200}, False),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "wakes"), EXTENSIONS.values(), ids=EXTENSIONS.keys())
+def test_a_complete_job_trains_further_when_it_is_to_be_longer(before: dict[str, int], after: dict[str, int], wakes: bool) -> None:
+    pinned = pin(make_seen(told(**before)), SETTINGS)
+    seen = make_seen(told(**after), pods=(), report=None, pinned=pinned)
+    assert decided(seen).course is (Course.RUNNING if wakes else Course.ENDED)
+    asleep = replace(seen, job=seen.job.model_copy(update={"spec": seen.job.spec.model_copy(update={"suspend": True})}))
+    assert decided(asleep).course is Course.ENDED
+
+
+def test_a_longer_job_begins_a_new_attempt_from_its_last_checkpoint_with_new_pods_and_the_old_done_does_not_end_it() -> None:
+    pinned = pin(make_seen(told(epochs=4)), SETTINGS)
+    wanted = decided(make_seen(told(epochs=6), pods=(), report=None, pinned=pinned)).wanted
+    assert (wanted.attempt, wanted.epoch, wanted.restore.kind) == (2, 2, "Latest")
+    assert wanted.incarnations == ((0, 1), (1, 1), (2, 1))
+    running = make_status(attempt=2, rendezvous={"epoch": 2, "seen": True})
+    old = make_report(epoch=2, log=make_log(done=True, attempt=1))
+    assert decided(make_seen(job(running), report=old)).course is Course.RUNNING
+    assert decided(make_seen(job(running), report=make_report(epoch=2, log=make_log(done=True, attempt=2)))).course is Course.ENDED
+
+
+def test_a_failed_job_is_not_woken_by_more_epochs() -> None:
+    pinned = pin(make_seen(told(epochs=4)), SETTINGS)
+    assert decided(make_seen(job(FAILED, training=training(epochs=6)), pods=(), report=None, pinned=pinned)).course is Course.ENDED
 
 
 @pytest.mark.parametrize(("seen", "course"), COURSES.values(), ids=COURSES.keys())

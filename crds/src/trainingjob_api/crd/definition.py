@@ -62,7 +62,7 @@ def schema() -> Schema:
     """The structural schema of a whole TrainingJob."""
     spec = structural(JobSpec)
     mutability.pin(spec)
-    return {
+    whole: Schema = {
         "type": "object",
         "description": "A training job that outlives its processes, pods and nodes, and can be stepped back to any kept checkpoint.",
         "required": ["spec"],
@@ -75,3 +75,5 @@ def schema() -> Schema:
             "status": structural(Status, defaults=False),
         },
     }
+    mutability.pin_whole(whole)
+    return whole

@@ -17,6 +17,8 @@ class Mutability(StrEnum):
     """At any time; the operator acts on it at once."""
     WHILE_SUSPENDED = "WhileSuspended"
     """While suspend is true: running workers have it pinned, and read it again when the job goes on."""
+    AT_REST = "AtRest"
+    """While suspend is true, and when the job is complete: one that is complete trains further when they are raised."""
     NEVER = "Never"
     """What is stored already depends on it."""
 
@@ -40,8 +42,8 @@ TABLE: dict[str, Mutability] = {
     "training.regularisation": Mutability.WHILE_SUSPENDED,
     "training.globalBatchSize": Mutability.NEVER,
     "training.microBatchSize": Mutability.WHILE_SUSPENDED,
-    "training.epochs": Mutability.WHILE_SUSPENDED,
-    "training.steps": Mutability.WHILE_SUSPENDED,
+    "training.epochs": Mutability.AT_REST,
+    "training.steps": Mutability.AT_REST,
     "training.seed": Mutability.NEVER,
     "training.reduction": Mutability.NEVER,
     "training.lanes": Mutability.NEVER,
@@ -75,7 +77,10 @@ TABLE: dict[str, Mutability] = {
 _SAYS = {
     Mutability.NEVER: "cannot be changed; make a new job",
     Mutability.WHILE_SUSPENDED: "can be changed only while suspend is true; suspend the job first",
+    Mutability.AT_REST: "can be changed only while suspend is true or when the job is complete; suspend the job first",
 }
+COMPLETE_PHASE = "Succeeded"
+"""status.phase of a job that is complete."""
 
 
 def of(path: str) -> Mutability | None:
@@ -101,20 +106,35 @@ def pin(spec: Schema) -> None:
             _add(spec, f"{_unchanged(spec, path)} || oldSelf.suspend", path, _SAYS[mutability])
 
 
+def pin_whole(whole: Schema) -> None:
+    """Put the rules that look at the status into `whole`, the schema of a TrainingJob: no rule within the spec sees it."""
+    complete = f"(has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == '{COMPLETE_PHASE}')"
+    for path, mutability in TABLE.items():
+        if mutability is Mutability.AT_REST:
+            place = f"spec.{path}"
+            _add(whole, f"{_unchanged(whole, place)} || oldSelf.spec.suspend || {complete}", place, _SAYS[mutability])
+
+
 def _add(place: Schema, rule: str, path: str, message: str) -> None:
     where = {"fieldPath": f".{path}"} if path else {}
     place[RULES] = [*place.get(RULES, ()), {"rule": rule, "message": message, "reason": "FieldValueForbidden"} | where]
 
 
-def refused(old: JobSpec, new: JobSpec) -> list[str]:
-    """What of the change from `old` to `new` is not allowed, one line for each field, as the API server says it."""
+def refused(old: JobSpec, new: JobSpec, *, complete: bool = False) -> list[str]:
+    """What of the change from `old` to `new` is not allowed, one line for each field, as the API server says it.
+
+    Args:
+        old: the spec as it is.
+        new: the spec as it is to be.
+        complete: the job is complete.
+    """
+    allowed = {Mutability.ALWAYS} | ({Mutability.WHILE_SUSPENDED, Mutability.AT_REST} if old.suspend else set())
+    allowed |= {Mutability.AT_REST} if complete else set()
     before, after = (spec.model_dump(mode="json", by_alias=True, exclude_none=True) for spec in (old, new))
     return [
         f"spec.{path} {_SAYS[mutability]}"
         for path, mutability in TABLE.items()
-        if mutability is not Mutability.ALWAYS
-        and not (mutability is Mutability.WHILE_SUSPENDED and old.suspend)
-        and _at(before, path) != _at(after, path)
+        if mutability not in allowed and _at(before, path) != _at(after, path)
     ]
 
 

@@ -58,7 +58,7 @@ class Decision:
     problem: str = ""
     """With Invalid."""
     anew: bool = False
-    """A new life begins: the first, after a suspension, or by a rollback of a finished job."""
+    """A new life begins: the first, after a suspension, or of a finished job: by a rollback, or by more epochs or steps."""
 
 
 def decide(seen: Observed, settings: Settings, ledger: Ledger, now: datetime) -> Decision:
@@ -84,7 +84,7 @@ def _at_rest(seen: Observed, wanted: Wanted, unchanged: Decision) -> Decision | 
     """The decision about a job of which nothing runs, or is to run; None about any other."""
     ended = finished.ended(seen)
     wakes = not seen.job.spec.suspend
-    if ended is not None and not (wakes and rollback.revival(seen)):
+    if ended is not None and not (wakes and (rollback.revival(seen) or finished.is_extended(seen))):
         return replace(unchanged, course=Course.ENDED, outcome=ended)
     if ended is not None or (suspend.is_suspended(seen) and wakes and wanted.attempt > 0):
         fresh = scale.resized(seen, suspend.restarted(seen, wanted))

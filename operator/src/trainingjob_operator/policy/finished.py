@@ -1,6 +1,7 @@
 """Has the job ended, in success or by an earlier verdict? Pure.
 
-The log's `done` entry decides; an agent's last words repeat it, and either suffices. An end stays an end.
+The log's `done` entry decides; an agent's last words repeat it, and either suffices. An end stays an end, but for two things that
+the user may ask of it: a rollback, and of a complete job more epochs or steps.
 """
 
 from __future__ import annotations
@@ -19,6 +20,17 @@ def ended(seen: Observed) -> Outcome | None:
     return None
 
 
+def is_extended(seen: Observed) -> bool:
+    """Return whether a complete job's spec asks for more epochs or steps than its last life was told."""
+    condition = seen.job.status.condition("Complete")
+    if condition is None or condition.status != "True" or seen.pinned is None:
+        return False
+    told, training = seen.pinned.content()["config"].get("training", {}), seen.job.spec.training
+    if training.steps is not None:
+        return training.steps > max(told.get("steps") or 0, seen.job.status.total_steps)
+    return training.epochs is not None and training.epochs > (told.get("epochs") or 0)
+
+
 def completed(seen: Observed, wanted: Wanted) -> Outcome | None:
     """Success, if this attempt's log or one of its workers says so."""
     report = current_report(seen)
@@ -30,8 +42,8 @@ def completed(seen: Observed, wanted: Wanted) -> Outcome | None:
 
 
 def _is_ours(seen: Observed, logged: int) -> bool:
-    """A rollback revokes `done`, but only once its attempt is in the log."""
-    return seen.job.status.restore.kind != "Step" or logged >= seen.job.status.attempt
+    """A new attempt revokes `done`, but only once it is in the log. The rendezvous has the same rule."""
+    return logged >= seen.job.status.attempt
 
 
 def _success() -> Outcome:
