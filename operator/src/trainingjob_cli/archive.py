@@ -1,4 +1,7 @@
-"""What a job left in its storage and in its folder: the log's history, and the output of its workers. Effects: reads only."""
+"""What a job left in its storage and in its folder: the log's history, and the output of its workers.
+
+Effects: reads; and `clear`, which deletes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage
-from trainingjob_api.storage.layout import RUNS_PREFIX, parse_run_log_key
+from trainingjob_api.storage.layout import EXPORT_PREFIX, LOG_PREFIX, PROBE_PREFIX, RUNS_PREFIX, SAVES_PREFIX, parse_run_log_key
 from trainingjob_api.storage.log import History
 from trainingjob_operator.children.names import worker
 from trainingjob_operator.local import given
@@ -50,6 +53,18 @@ def read_history(storage: Storage, manifests: Sequence[Manifest] = ()) -> Histor
         StorageError: the storage cannot be read, or holds something else; the message names the field.
     """
     return Appender(open_storage(storage, manifests), owner_uid="").refresh()
+
+
+def stored(store: Store) -> list[str]:
+    """Return the keys of all that jobs have stored. What lies beside it is somebody else's."""
+    return [key for prefix in (LOG_PREFIX, SAVES_PREFIX, RUNS_PREFIX, EXPORT_PREFIX, PROBE_PREFIX) for key in store.list(prefix)]
+
+
+def clear(store: Store) -> None:
+    """Delete all that jobs have stored; the log last, so that what a kill leaves behind still has an owner."""
+    *rest, log = [store.list(prefix) for prefix in (SAVES_PREFIX, RUNS_PREFIX, EXPORT_PREFIX, PROBE_PREFIX, LOG_PREFIX)]
+    for keys in (*rest, log[1:], log[:1]):
+        store.delete(keys)
 
 
 def outputs(folder: JobFolder, storage: Storage, only: int | None) -> Iterator[Output]:

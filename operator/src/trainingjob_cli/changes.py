@@ -14,16 +14,17 @@ class ChangeRefusedError(ValueError):
     """The manifest differs from the job in a field that cannot change."""
 
 
-def updated(stored: Spec, wanted: Spec, name: str) -> Spec:
-    """The spec of a job that has `stored` and is to have `wanted`.
+def updated(stored: Spec, wanted: Spec, name: str, *, complete: bool = False) -> Spec:
+    """The spec of a job that has `stored` and is to have `wanted`. One that is `complete` may be made longer.
 
     Raises:
         ChangeRefusedError: a field differs that cannot change now; the message names it, as the API server's would.
     """
-    problems = refused(JobSpec.model_validate(stored), JobSpec.model_validate(wanted))
+    problems = refused(JobSpec.model_validate(stored), JobSpec.model_validate(wanted), complete=complete)
     if problems:
         lines = [f"job {name} was started with another manifest:", *(f"  {problem}" for problem in problems)]
-        raise ChangeRefusedError("\n".join([*lines, f"Put it back, or start anew after: trainingjob delete {name}"]))
+        anew = f"Put it back; or start anew, which deletes what it has stored: --fresh, or trainingjob delete {name} --storage"
+        raise ChangeRefusedError("\n".join([*lines, anew]))
     kept = stored.get(_ONCE) if wanted.get(_ONCE) is None else wanted[_ONCE]
     return {**{field: value for field, value in wanted.items() if field != _ONCE}, **({} if kept is None else {_ONCE: kept})}
 

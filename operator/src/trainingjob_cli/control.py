@@ -5,7 +5,6 @@ They edit the spec, as `kubectl patch` would; whoever runs the job does the rest
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from typing import Annotated
@@ -14,14 +13,14 @@ import typer
 
 from trainingjob_api.spec.checkpoint import Storage as Place
 from trainingjob_api.storage.log import History
-from trainingjob_cli.archive import open_storage, read_history
+from trainingjob_cli.archive import clear, open_storage, read_history
 from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.run import Plain, conclude, execute
 from trainingjob_operator.local import given
+from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
-from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.state import JobKey
 from trainingjob_operator.status.storage import kept_words
 
@@ -96,13 +95,12 @@ def delete(
     if body is None:
         raise Mistake(unknown(key, jobs.all()))
     kept = Place.model_validate(body["spec"]["checkpoint"]["storage"])  # not the whole job: one that cannot be read any more can be deleted
-    if storage and not yes and not typer.confirm(f"Delete everything below {kept.uri}?"):
+    if storage and not yes and not typer.confirm(f"Delete the checkpoints, the log, the workers' output and the model below {kept.uri}?"):
         raise Mistake("nothing was deleted")
     with in_charge(jobs.folder(key)):
-        asyncio.run(_end_pods(jobs, key))
+        end_all(jobs.folder(key), os.environ, jobs.root)
         if storage:
-            store = open_storage(kept, given.read(jobs.folder(key)))
-            store.delete(store.list(""))
+            clear(open_storage(kept, given.read(jobs.folder(key))))
         jobs.remove(key)
     rest = "" if storage else f"; what it stored stays in {kept.uri}"
     say(f"job {name} is deleted{rest}")
@@ -130,15 +128,3 @@ def _end_in_order(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
         return
     status = find(jobs, key).status
     say(f"job {key.name} is suspended: {kept_words(status.step, status.checkpoint)}; nobody runs it now")
-
-
-async def _end_pods(jobs: LocalJobs, key: JobKey) -> None:
-    """SIGTERM and the pods' own grace: an agent in the middle of an upload may finish it."""
-    ended = asyncio.Event()
-    pods = LocalPods(jobs.folder(key), os.environ, jobs.root, ended.set)
-    for pod in pods.observe():
-        pods.delete(pod.name, None)
-    while pods.observe():
-        await ended.wait()
-        ended.clear()
-    pods.close()

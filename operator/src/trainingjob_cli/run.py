@@ -15,16 +15,34 @@ from rich.console import Console
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli import manifest
-from trainingjob_cli.archive import last_words, read_history
-from trainingjob_cli.changes import updated, with_options
-from trainingjob_cli.context import DEBUGGING, EXIT_FAILED, EXIT_INTERRUPTED, File, Outcome, StateDir, console, find, job_of, jobs_in, say
+from trainingjob_cli.archive import clear, last_words, open_storage, read_history
+from trainingjob_cli.archive import stored as stored_keys
+from trainingjob_cli.changes import ChangeRefusedError, updated, with_options
+from trainingjob_cli.context import (
+    DEBUGGING,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    File,
+    Mistake,
+    Outcome,
+    StateDir,
+    console,
+    find,
+    job_of,
+    jobs_in,
+    say,
+)
+from trainingjob_cli.probes.claim import beginning, refusal
+from trainingjob_cli.probes.presence import living
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.display import SafeDisplay, make_display
 from trainingjob_operator.local import given
+from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import JobKey, Manifest
 from trainingjob_operator.status.storage import kept_words
+from trainingjob_storage.store import Store
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Use so many workers, whatever the manifest says.", show_default=False)
@@ -35,6 +53,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the manifest; may be given again.", show_default=False),
 ]
 Chosen = Annotated[str | None, typer.Option("--name", help="The job's name, where FILE holds several.", show_default=False)]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew: delete the job of that name, and what its storage holds.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Print lines instead of a live view.")]
 
 
@@ -44,6 +64,8 @@ def run(
     storage: StorageUri = None,
     settings: Overrides = None,
     name: Chosen = None,
+    fresh: Fresh = False,
+    yes: Yes = False,
     state_dir: StateDir = None,
     plain: Plain = False,
 ) -> None:
@@ -51,8 +73,10 @@ def run(
     job, secrets = requested(file, name, settings, workers, storage)
     jobs = jobs_in(state_dir)
     key = JobKey(job.metadata.namespace, job.metadata.name)
+    if fresh:
+        start_anew(jobs, key, open_storage(job.spec.checkpoint.storage, secrets), sure=yes)
     with in_charge(jobs.folder(key)):
-        keep(jobs, key, job, file.absolute().parent)
+        keep(jobs, key, job, file.absolute().parent, secrets)
         given.keep(jobs.folder(key), secrets)
         outcome = execute(jobs, key, plain=plain)
     said = [("--workers", workers), ("--storage", storage), ("--name", name), *(("--set", setting) for setting in settings or [])]
@@ -88,20 +112,48 @@ def with_changes(job: TrainingJob, workers: int | None, storage: str | None) -> 
     return job_of({**json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True)), "spec": spec})
 
 
-def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path) -> None:
-    """Make the job, or bring the one of that name up to date.
+def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secrets: tuple[Manifest, ...] = ()) -> None:
+    """Make the job, or bring the one of that name up to date. One that has stored nothing yet is replaced where it must be.
 
     Raises:
+        Mistake: its storage is another job's.
         ChangeRefusedError: the manifest differs in a field that cannot change.
     """
-    spec = json.loads(job.spec.to_json())
-    if jobs.read(key) is None:
-        whole = json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True))
-        jobs.create({**whole, "spec": spec}, directory, Path.cwd())
+    stored, spec = jobs.read(key), json.loads(job.spec.to_json())
+    whole = {**json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True)), "spec": spec}
+    found = beginning(stored, job.spec.checkpoint, secrets)
+    if taken := refusal(found, job.spec.checkpoint):
+        raise Mistake(taken)
+    if stored is None:
+        jobs.create(whole, directory, Path.cwd())
         return
-    jobs.edit(key, lambda stored: updated(stored, spec, key.name))
+    try:
+        if found.failed and not found.has_trained():
+            raise ChangeRefusedError("it failed before it trained: perhaps what was wrong with it is right now")
+        jobs.edit(key, lambda known: updated(known, spec, key.name, complete=found.complete))
+    except ChangeRefusedError:
+        if found.has_trained() or living(jobs.folder(key)):
+            raise
+        jobs.replace(whole, directory, Path.cwd())
+        return
     if jobs.move(key, directory, Path.cwd()):
         say(f"note: from now on job {key.name} works in {Path.cwd()}, where this command was called")
+
+
+def start_anew(jobs: LocalJobs, key: JobKey, store: Store, *, sure: bool) -> None:
+    """Delete the job of that name, ending its processes, and all that lies in the storage that it is to have.
+
+    Raises:
+        Mistake: the user thinks again.
+    """
+    held = stored_keys(store)
+    if held and not sure and not typer.confirm(f"Delete the {len(held)} objects (checkpoints, log, output, model) below {store.uri}?"):
+        raise Mistake("nothing was deleted")
+    if jobs.read(key) is not None:
+        with in_charge(jobs.folder(key)):
+            end_all(jobs.folder(key), os.environ, jobs.root)
+            jobs.remove(key)
+    clear(store)
 
 
 def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:

@@ -89,6 +89,6 @@ def test_a_second_job_is_refused_a_prefix_and_told_whose_it_is(undisturbed: Loca
     manifest["spec"]["checkpoint"]["storage"]["uri"] = undisturbed.storage.as_uri()
     second.write()
     ended = second.run()
-    assert ended.returncode == 1, ended.stdout
+    assert ended.returncode == 2, ended.stdout
     assert undisturbed.name in ended.stdout
     assert "adopt" in ended.stdout

@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 from trainingjob_api.status import Condition, Status
 from trainingjob_api.storage.entries import Checkpoint, Claim, Entry
 from trainingjob_api.storage.layout import log_key
+from trainingjob_cli import manifest, run
 from trainingjob_cli.__main__ import main
+from trainingjob_cli.changes import ChangeRefusedError
+from trainingjob_cli.run import start_anew
 from trainingjob_operator.local.folder import in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import Event, EventType, JobKey
@@ -48,17 +52,24 @@ def write_manifest(folder: Path, batch: int = 8) -> Path:
 
 def make_stored(folder: Path, status: Status | None = None) -> LocalJobs:
     """A job in the state folder, as `run` makes it."""
-    from trainingjob_cli import manifest, run
-
     jobs = LocalJobs(folder / "state")
     run.keep(jobs, KEY, manifest.load(folder / "job.yaml"), folder)
     jobs.write_status(KEY, (status or Status()).to_object())
     return jobs
 
 
-def write_log(folder: Path, *steps: int) -> None:
+BEGUN = Status(attempt=1, opened_attempt=1, phase="Suspended")
+"""Of a job that has trained."""
+
+
+def keep(jobs: LocalJobs, folder: Path, *settings: str) -> None:
+    """What `run` does with the manifest before it runs the job."""
+    run.keep(jobs, KEY, manifest.bundle(folder / "job.yaml", None, settings).job, folder)
+
+
+def write_log(folder: Path, *steps: int, owner: str = "u") -> None:
     store = FileStore(f"file://{folder}/storage", folder / "storage")
-    entries: list[Entry] = [Claim(seq=0, nonce="u", time=0.0, owner_uid="u", owner_name="default/digits")]
+    entries: list[Entry] = [Claim(seq=0, nonce="u", time=0.0, owner_uid=owner, owner_name="default/digits")]
     for seq, step in enumerate(steps, 1):
         entries.append(Checkpoint(seq=seq, nonce=str(seq), time=0.0, step=step, save=f"{step:08d}-a", manifest_sha256="0" * 64))
     for entry in entries:
@@ -122,10 +133,83 @@ def test_a_job_that_somebody_runs_is_not_run_twice(folder: Path, capsys: pytest.
 
 
 def test_a_changed_manifest_is_refused_with_the_field(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_stored(folder)
+    make_stored(folder, BEGUN)
     write_manifest(folder, batch=16)
     assert main(["run", str(folder / "job.yaml")]) == 2
-    assert "spec.training.globalBatchSize" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "spec.training.globalBatchSize" in said
+    assert "trainingjob delete digits --storage" in said
+
+
+def test_a_job_that_never_trained_is_replaced_by_a_changed_manifest(folder: Path) -> None:
+    jobs = make_stored(folder, Status(attempt=1, phase="Failed", conditions=(Condition(type="Failed", status="True"),)))
+    before = jobs.read(KEY)
+    write_manifest(folder, batch=16)
+    keep(jobs, folder)
+    after = jobs.read(KEY)
+    assert before is not None
+    assert after is not None
+    assert after["spec"]["training"]["globalBatchSize"] == 16
+    assert after["metadata"]["uid"] == before["metadata"]["uid"], "what it may have claimed stays its own"
+    assert "status" not in after
+
+
+def test_a_job_that_has_claimed_its_storage_is_not_replaced_though_its_status_is_lost(folder: Path) -> None:
+    jobs = make_stored(folder)
+    stored = jobs.read(KEY)
+    assert stored is not None
+    write_log(folder, owner=stored["metadata"]["uid"])
+    write_manifest(folder, batch=16)
+    with pytest.raises(ChangeRefusedError):
+        keep(jobs, folder)
+
+
+def test_a_failed_job_that_never_trained_is_tried_again_by_the_same_manifest(folder: Path) -> None:
+    jobs = make_stored(folder, Status(attempt=1, phase="Failed", conditions=(Condition(type="Failed", status="True"),)))
+    keep(jobs, folder)
+    assert "status" not in (jobs.read(KEY) or {})
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_another_jobs_storage_is_refused_before_anything_is_made(folder: Path, capsys: pytest.CaptureFixture[str], adopt: bool) -> None:
+    write_log(folder, 10)
+    if adopt:
+        keep(LocalJobs(folder / "state"), folder, "checkpoint.adopt=true")
+        assert LocalJobs(folder / "state").all() == [KEY]
+        return
+    assert main(["run", str(folder / "job.yaml")]) == 2
+    said = capsys.readouterr().err
+    for words in ("spec.checkpoint.storage.uri", "default/digits", "--storage URI", "--set checkpoint.adopt=true", "--fresh"):
+        assert words in said
+    assert LocalJobs(folder / "state").all() == []
+
+
+def test_starting_anew_asks_first_and_leaves_what_is_not_a_jobs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_stored(folder, BEGUN)
+    write_log(folder, 10)
+    (folder / "storage" / "mine.txt").write_text("notes")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert main(["run", str(folder / "job.yaml"), "--fresh"]) == 2
+    assert "nothing was deleted" in capsys.readouterr().err
+    jobs = LocalJobs(folder / "state")
+    assert jobs.all() == [KEY]
+    start_anew(jobs, KEY, FileStore("file:///", folder / "storage"), sure=True)
+    assert jobs.all() == []
+    assert [path.name for path in (folder / "storage").rglob("*") if path.is_file()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["complete", "running"])
+def test_only_a_complete_job_may_be_made_longer(folder: Path, ended: bool) -> None:
+    done = (Condition(type="Complete", status="True", reason="Succeeded"),)
+    jobs = make_stored(folder, BEGUN.model_copy(update={"conditions": done if ended else ()}))
+    if not ended:
+        with pytest.raises(ChangeRefusedError, match=r"spec\.training\.epochs can be changed only while suspend is true or when"):
+            keep(jobs, folder, "training.epochs=3")
+        return
+    keep(jobs, folder, "training.epochs=3")
+    assert (jobs.read(KEY) or {})["spec"]["training"]["epochs"] == 3
 
 
 def test_a_rollback_is_an_edit_of_the_spec(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,9 +276,11 @@ def test_deleting_a_job_keeps_its_storage_unless_told_otherwise(folder: Path, ca
     assert main(["delete", "digits"]) == 0
     assert jobs.all() == []
     assert (folder / "storage" / "log").exists()
+    shutil.rmtree(folder / "storage")
     make_stored(folder)
+    write_log(folder, 10)
     assert main(["delete", "digits", "--storage", "--yes"]) == 0
-    assert not (folder / "storage" / "log").exists()
+    assert list((folder / "storage" / "log").glob("*")) == []
     assert f"{folder}/storage" not in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -216,7 +302,7 @@ def test_a_finished_job_shows_its_result_again(folder: Path, capsys: pytest.Capt
 
 def test_a_failed_job_shows_why_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     condition = Condition(type="Failed", status="True", reason="UserError", message="no such class")
-    make_stored(folder, Status(phase="Failed", conditions=(condition,), attempt=1))
+    make_stored(folder, Status(phase="Failed", conditions=(condition,), attempt=1, opened_attempt=1))
     assert main(["run", str(folder / "job.yaml"), "--plain"]) == 1
     assert "job digits has failed: no such class" in capsys.readouterr().err
 

@@ -72,7 +72,10 @@ def result(job: TrainingJob, history: History | None = None) -> RenderableType:
     table.add_row("wall time", duration(wall_seconds(job)))
     table.add_row("goodput", status.goodput or "-")
     table.add_row("failures survived", str(max(status.restarts, status.failures)))
-    hints = [f"Start anew:  trainingjob delete {job.metadata.name}"]
+    longer = "epochs" if job.spec.training.epochs is not None else "steps"
+    hints = [f"Start anew:  trainingjob delete {job.metadata.name} --storage, and run it again"]
+    if job.spec.training.task is not None:
+        hints.insert(0, f"Train on:    raise {longer} in its manifest, and run it again")
     if status.checkpoints:
         table.add_row("checkpoints", ", ".join(map(str, status.checkpoints)))
     if status.model is not None:
@@ -104,7 +107,7 @@ def failure(job: TrainingJob, log_lines: Sequence[str]) -> str:
     if log_lines:
         lines.append("the end of its log:")
         lines.extend(f"  {text}" for text in log_lines)
-    lines.append(f"All of it: trainingjob logs {job.metadata.name}. Start anew: trainingjob delete {job.metadata.name}")
+    lines.append(f"All of it: trainingjob logs {job.metadata.name}. Start anew: trainingjob delete {job.metadata.name} --storage")
     return "\n".join(lines)
 
 

@@ -78,11 +78,29 @@ class LocalJobs:
                 "namespace": key.namespace,
                 "uid": str(uuid.uuid4()),
                 "generation": 1,
-                "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "creationTimestamp": _now(),
                 "annotations": {**(metadata.get("annotations") or {}), **_places(directory, working or directory)},
             }
             kept = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": complete, "spec": manifest["spec"]}
             write_whole(folder.job, json.dumps(kept, indent=1))
+
+    def replace(self, manifest: Manifest, directory: Path, working: Path) -> None:
+        """Put another manifest in the place of a job that has stored nothing and of which nothing runs. It keeps its uid."""
+        metadata = manifest["metadata"]
+        folder = self.folder(JobKey(metadata["namespace"], metadata["name"]))
+        with locked(folder):
+            kept = json.loads(folder.job.read_text())
+            fresh = {
+                **kept["metadata"],
+                "generation": kept["metadata"]["generation"] + 1,
+                "creationTimestamp": _now(),
+                "annotations": {**(metadata.get("annotations") or {}), **_places(directory, working)},
+                "labels": metadata.get("labels") or {},
+            }
+            folder.status.unlink(missing_ok=True)
+            for place in (folder.pods, folder.objects):
+                shutil.rmtree(place, ignore_errors=True)
+            write_whole(folder.job, json.dumps({**kept, "metadata": fresh, "spec": manifest["spec"]}, indent=1))
 
     def move(self, key: JobKey, directory: Path, working: Path) -> bool:
         """Record where the job's manifest lies and where its next processes are to work. Return whether they worked elsewhere before."""
@@ -143,6 +161,10 @@ class LocalJobs:
             folder.path.parent.rmdir()
         except OSError:
             return
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _places(directory: Path, working: Path) -> dict[str, str]:
