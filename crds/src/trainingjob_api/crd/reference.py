@@ -17,7 +17,8 @@ INTRODUCTION = f"""# TrainingJob, {resource.API_VERSION}
 This page is generated from the models by `make generate`; `kubectl explain {resource.PLURAL}.{resource.GROUP}.spec` says the same.
 
 A field without a default is optional, unless it is marked **required**. The column *change* says when a field may be changed after the job
-was made: *always*; only while `suspend` is true (*suspended*), or also when the job is complete (*suspended or complete*); or *never*. The API server refuses other changes.
+was made: *always*; only while `suspend` is true (*suspended*), or also when the job is complete (*suspended or complete*); or
+*never*. The API server refuses other changes.
 """
 _CHANGE = {
     mutability.Mutability.ALWAYS: "always",
