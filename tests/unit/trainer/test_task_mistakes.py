@@ -23,7 +23,7 @@ TOLD = {
     "LossIsAVector": rf"LossIsAVector\.loss \(FILE\) {SUM} with a tensor of one number first; .* shape \(\d+,\); add `.sum",
     "LossIsAFloat": rf"LossIsAFloat\.loss \(FILE\) {SUM} with a tensor .*; it returned [\d.]+ \(a float\); return what torch computed",
     "LossIsDetached": r"LossIsDetached\.loss \(FILE\) returned a loss without a gradient; compute it from the model's outputs",
-    "LossHasThreeParts": rf"LossHasThreeParts\.loss \(FILE\) {SUM}; it returned a tuple of 3 \(Tensor, float, str\); return its sum",
+    "LossHasThreeParts": rf"LossHasThreeParts\.loss \(FILE\) {SUM}; it returned a tuple of 3 \(Tensor, Tensor, str\); return its sum",
     "LossIsElsewhere": r"LossIsElsewhere\.loss \(FILE\) returned a loss on meta, and the model is on cpu; make its tensors",
     "WeightIsAName": rf"WeightIsAName\.loss \(FILE\) {SUM} with one number, 0 or more, second; it returned '16' \(a str\)",
     "WrongLayerWidth": r"RuntimeError: mat1 and mat2 shapes cannot be multiplied \(\d+x6 and 7x3\)",
@@ -34,7 +34,7 @@ TOLD = {
     "Exits": r"the task's code ends its process with sys\.exit\(0\) \(FILE, in model\); take that call out",
     "OneNumberOfMany": r"OneNumber\.update \(FILE\) must return a tensor of shape \(11,\), .* a tensor of one number; return",
     "ResultIsText": r"Text\.result \(FILE\) must return a dict of names and numbers; .*; 'accuracy' is 'good'",
-    "Ranked": r"loss: outputs have the shape \(8, 1\), targets \(8,\); .*, in RegressionEvaluation\.update \(FILE\)",
+    "Ranked": r"loss: outputs have the shape \(8, 1\), targets \(8,\); .* outputs, .*, in RegressionEvaluation\.update \(FILE\)",
 }
 
 

@@ -18,7 +18,8 @@ from trainingjob_trainer.checks.imports import import_task
 from trainingjob_trainer.checks.mistakes import place_of
 from trainingjob_trainer.data import Batch, Splits
 from trainingjob_trainer.learning.evaluation import ClassificationEvaluation, Evaluation, RegressionEvaluation
-from trainingjob_trainer.learning.loss import LossSum, cross_entropy_sum, mean_squared_error_sum
+from trainingjob_trainer.learning.labels import check_labels, classes_second
+from trainingjob_trainer.learning.loss import IGNORED, LossSum, cross_entropy_sum, mean_squared_error_sum
 
 Answer = dict[str, str | float]
 """What a model says about one row: column by column, for a table or JSON."""
@@ -124,25 +125,38 @@ class Task(ABC):
 
 
 class Classification(Task):
-    """A task with one class a sample: batches have `inputs` and `targets` (class numbers), the model gives (samples, classes).
+    """A task with one class a sample, or one a part of a sample (a token, a pixel).
+
+    Batches have `inputs` and `targets`, class numbers of shape (samples,) or (samples, …); a label that is `ignored` counts nowhere. The
+    model gives (samples, classes), (samples, classes, …) or (samples, …, classes).
 
     A subclass has to say `splits`, `model` and `classes`; and `columns`, if it is to make predictions.
     """
 
     classes: Sequence[str]
     """The names of the classes, by number."""
+    ignored: int = IGNORED
+    """The class number of labels that do not count."""
+    class_dimension: int | None = None
+    """Of the model's outputs, 1 or -1, where their shape leaves it open (as many classes as tokens). None: as the shape says."""
 
     def criterion(self, outputs: Tensor, targets: Tensor) -> LossSum:
-        """Cross entropy; override it for another loss."""
-        return cross_entropy_sum(outputs, targets)
+        """Cross entropy; override it for another loss. The outputs have the classes in dimension 1."""
+        return cross_entropy_sum(outputs, targets, ignored=self.ignored)
 
     def loss(self, model: nn.Module, batch: Batch) -> LossSum:
-        """The criterion of the model's outputs."""
-        return self.criterion(model(batch["inputs"]), batch["targets"])
+        """The criterion of the model's outputs.
+
+        Raises:
+            ValueError: a label is none of the classes and not `ignored`, or outputs and targets do not fit each other.
+        """
+        targets = batch["targets"]
+        check_labels(targets, len(self.classes), self.ignored)
+        return self.criterion(classes_second(model(batch["inputs"]), targets, self.class_dimension), targets)
 
     def evaluation(self) -> Evaluation:
         """accuracy, precision, recall, f1 (macro), loss."""
-        return ClassificationEvaluation(len(self.classes), self.criterion)
+        return ClassificationEvaluation(len(self.classes), self.criterion, self.ignored, self.class_dimension)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, rows: Tensor) -> list[Answer]:

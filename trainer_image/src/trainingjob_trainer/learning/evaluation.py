@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from trainingjob_trainer.data import Batch
-from trainingjob_trainer.learning.loss import LossSum
+from trainingjob_trainer.learning.labels import check_labels, classes_second, counts
+from trainingjob_trainer.learning.loss import IGNORED, LossSum, check_same_shape
 
 Criterion = Callable[[Tensor, Tensor], LossSum]
 """(outputs, targets) -> (loss sum, weight)."""
+_ELEMENTS = 1 << 24
+"""So many of a classifier's outputs are measured at once."""
 
 
 class Evaluation(ABC):
@@ -39,38 +42,52 @@ class Evaluation(ABC):
 
 
 class ClassificationEvaluation(Evaluation):
-    """accuracy, precision, recall, f1 and loss of a classifier with one class a sample.
+    """accuracy, precision, recall, f1 and loss of a classifier with one class a sample, or one a part of a sample.
 
     Precision, recall and F1 are macro averages: the mean over the classes that occur as target or as prediction, 0 for a class
-    whose quotient is 0/0. Statistics: the confusion matrix (target by prediction) row by row, the loss sum, the loss weight.
+    whose quotient is 0/0. Statistics: for every class how often it was hit, was the target, was predicted; the loss sum, the loss weight.
+
+    Args:
+        classes: how many there are.
+        criterion: the loss; the outputs that it is given have the classes in dimension 1.
+        ignored: the class number of labels that do not count.
+        class_dimension: of the model's outputs, where their shape leaves it open.
     """
 
-    def __init__(self, classes: int, criterion: Criterion) -> None:
-        self.length = classes * classes + 2
+    def __init__(self, classes: int, criterion: Criterion, ignored: int = IGNORED, class_dimension: int | None = None) -> None:
+        self.length = 3 * classes + 2
         self._classes = classes
         self._criterion = criterion
+        self._ignored, self._class_dimension = ignored, class_dimension
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Batches with `inputs` and `targets` (int64 class numbers); the model gives (samples, classes)."""
+        """Batches with `inputs` and `targets` (int64 class numbers); shapes as Classification has them."""
         targets = batch["targets"]
+        total = torch.zeros(self.length, dtype=torch.float64, device=targets.device)
         if not len(targets):
-            return torch.zeros(self.length, dtype=torch.float64, device=targets.device)
-        outputs = model(batch["inputs"]).double()
-        cells = self._classes * self._classes
-        matrix = torch.bincount(targets * self._classes + outputs.argmax(dim=1), minlength=cells).double()
-        if len(matrix) > cells:
-            raise ValueError(f"evaluation: a target or an output is beyond the task's {self._classes} classes")
-        return torch.cat([matrix, _loss(self._criterion(outputs, targets), outputs)])
+            return total
+        if targets.is_floating_point():
+            raise ValueError(f"evaluation: the targets are {targets.dtype}; give class numbers (int64), or an Evaluation of your own")
+        check_labels(targets, self._classes, self._ignored)
+        outputs = classes_second(model(batch["inputs"]), targets, self._class_dimension)
+        rows = max(1, _ELEMENTS // outputs[0].numel())  # 50,000 classes a token, as float64, would need gigabytes at once
+        for some, labels in zip(torch.split(outputs, rows), torch.split(targets, rows), strict=True):
+            total += self._measured(some.double(), labels)
+        return total
+
+    def _measured(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        counted = targets != self._ignored
+        found = counts(targets[counted], outputs.argmax(dim=1)[counted], self._classes)
+        return torch.cat([found.double().flatten(), _loss(self._criterion(outputs, targets), outputs)])
 
     def result(self, statistics: Tensor) -> dict[str, float]:
         """Accuracy, precision, recall, f1, loss."""
         values = statistics.double().cpu()
-        matrix = values[:-2].reshape(self._classes, self._classes)
-        count = matrix.sum()
+        hits, actual, predicted = values[:-2].reshape(3, self._classes)
+        count = actual.sum()
         if count == 0:
             return {}
-        hits, actual, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
         seen = (actual + predicted) > 0
         return {
             "accuracy": float(hits.sum() / count),
@@ -96,11 +113,20 @@ class RegressionEvaluation(Evaluation):
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Batches with `inputs` and `targets`; the model gives the targets' shape."""
+        """Batches with `inputs` and `targets`; the model gives the targets' shape.
+
+        Raises:
+            ValueError: it gives another shape, or a sample's numbers are not the task's outputs.
+        """
         targets = batch["targets"].double()
         if not len(targets):
             return torch.zeros(self.length, dtype=torch.float64, device=targets.device)
         outputs = model(batch["inputs"]).double()
+        check_same_shape(outputs, targets)
+        if targets[0].numel() % self._outputs:
+            raise ValueError(
+                f"evaluation: a target has {targets[0].numel()} numbers, and the task {self._outputs} outputs; name them in `outputs`"
+            )
         loss = _loss(self._criterion(outputs, targets), outputs)
         errors, truth = (outputs - targets).reshape(-1, self._outputs), targets.reshape(-1, self._outputs)
         sums = torch.stack([errors.square().sum(0), errors.abs().sum(0), truth.sum(0), truth.square().sum(0)])
