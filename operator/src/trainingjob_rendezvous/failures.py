@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from trainingjob_api.contract.messages import Failure, FailureCause, MemberId
+from collections.abc import Sequence
+
+from trainingjob_api.contract.messages import Failure, FailureCause, MemberId, Phase
+from trainingjob_rendezvous.quorum.members import Member
 
 KEPT = 20
 """Failures in a report."""
@@ -10,6 +13,21 @@ REMEMBERED = 4096
 """Lives that are not counted twice: a report is sent again with every connection."""
 GUESSES = (FailureCause.LOST, FailureCause.SILENT)
 """What is only inferred from a connection; what is seen of the process itself is better."""
+_LONGEST = 1024
+_NAMED = 8
+
+
+def with_leavers(failure: Failure, members: Sequence[Member]) -> Failure:
+    """A script's failure, with the workers whose script had ended with 0 by then: who waits for them fails for no reason of its own."""
+    if failure.phase != Phase.STEPPING or failure.step is not None:  # a Task's processes know the step
+        return failure
+    early = [member for member in members if member.phase is Phase.FINISHING and member.generation == failure.generation]
+    workers = sorted({member.id.worker for member in early})
+    if not workers:
+        return failure
+    named = ", ".join(map(str, workers[:_NAMED])) + (" and others" if len(workers) > _NAMED else "")
+    added = f"; worker {named} had ended with 0 before"
+    return failure.model_copy(update={"message": failure.message[: _LONGEST - len(added)] + added})
 
 
 class Failures:

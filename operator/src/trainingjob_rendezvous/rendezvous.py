@@ -27,7 +27,7 @@ from trainingjob_api.contract.messages import (
     Stage,
 )
 from trainingjob_api.contract.messages import Leaving as LeavingMessage
-from trainingjob_rendezvous.failures import Failures
+from trainingjob_rendezvous.failures import Failures, with_leavers
 from trainingjob_rendezvous.log_position import merge, refuses_to_open
 from trainingjob_rendezvous.pulse import Pulse
 from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, widened
@@ -291,7 +291,7 @@ class Rendezvous:
             held = max(self.history.held, report.state.attempt)
             self.history = replace(self.history, held=held, attempt=max(self.history.attempt, held))
         if report.phase is Phase.GONE and report.failure is not None:
-            self._fail(report.failure)
+            self._fail(with_leavers(report.failure, self.members.snapshot()))
 
     def _fail(self, failure: Failure) -> None:
         if self.failures.add(failure):

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,7 +255,7 @@ class Scene:
     def termination(self) -> Path:
         return self.folder / "termination"
 
-    def environ(self, worker: int = 0, **spec: Any) -> dict[str, str]:
+    def environ(self, worker: int = 0, grace: float | None = None, **spec: Any) -> dict[str, str]:
         told = WorkerEnvironment(
             job="default/digits",
             job_uid="uid-1",
@@ -267,6 +267,7 @@ class Scene:
             rendezvous_certificate=self.rendezvous.pem[0],
             token=TOKEN,
             address="127.0.0.1",
+            grace_seconds=grace,
             termination_log=str(self.termination),
             scratch=str(self.folder / f"scratch-{worker}"),
         )
@@ -274,10 +275,11 @@ class Scene:
         return own | told.to_env() | {"FAKE_SOCKET": str(self.puppets.path), "PYTHONPATH": str(STAND_IN), "USERS_OWN": "kept"}
 
     @contextlib.asynccontextmanager
-    async def agent(self, *, worker: int = 0, settings: Mapping[str, Any] | None = None, **spec: Any) -> AsyncIterator[Running]:
+    async def agent(
+        self, *, worker: int = 0, grace: float | None = None, settings: Mapping[str, Any] | None = None, **spec: Any
+    ) -> AsyncIterator[Running]:
         """An agent on this event loop; its training processes are real. It is killed at the end if it has not ended."""
-        read = Settings.read(self.environ(worker, **spec))
-        read = Settings(**{name: getattr(read, name) for name in ("told", "spec", "environ")}, **(settings or {}))
+        read = replace(Settings.read(self.environ(worker, grace, **spec)), **(settings or {}))
         console = Console(self.screen)
         agent = build(read, console)
         running = Running(agent, asyncio.create_task(agent.run()))

@@ -131,6 +131,7 @@ def test_worker() -> None:
                         variable("TRAININGJOB_BUILD", BUILD),
                         variable("TRAININGJOB_RENDEZVOUS", f"{BASE}.team.svc:29400"),
                         variable("TRAININGJOB_RENDEZVOUS_CERTIFICATE", "CERTIFICATE"),
+                        variable("TRAININGJOB_GRACE_SECONDS", "60.0"),
                         variable("TRAININGJOB_TERMINATION_LOG", "/dev/termination-log"),
                         variable("TRAININGJOB_SCRATCH", "/tmp"),
                         reference("TRAININGJOB_TOKEN", "worker-token"),

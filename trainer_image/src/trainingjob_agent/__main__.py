@@ -19,6 +19,7 @@ from trainingjob_agent.agent import Agent
 from trainingjob_agent.answers import Answers
 from trainingjob_agent.history import History
 from trainingjob_agent.link import Peer
+from trainingjob_agent.process import orphans
 from trainingjob_agent.process.output import Console, ConsoleHandler
 from trainingjob_agent.settings import Settings
 from trainingjob_agent.trouble import Trouble
@@ -61,6 +62,8 @@ async def work(settings: Settings, console: Console) -> Termination:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.leave)
+    orphans.adopt()
+    loop.add_signal_handler(signal.SIGCHLD, orphans.reap)
     return await agent.run()
 
 

@@ -93,6 +93,8 @@ class Agent:
         self._outcome: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._killed = False
+        self._grace_over_at: float | None = None
+        """When the grace of this agent's own SIGTERM is over, on the monotonic clock."""
         self._changed = asyncio.Event()
 
     # --- life ---------------------------------------------------------------------------------
@@ -126,14 +128,19 @@ class Agent:
             self._finish(ExitCode.DONE, "told twice to end")
             return
         self._outbox.leaving = True
+        self._grace_over_at = time.monotonic() + self.settings.grace_seconds
         self._say(Leaving())
+        for slot in self.slots:
+            slot.leave()
         self._spawn(self._depart())
 
     async def _depart(self) -> None:
         limit = time.monotonic() + self.settings.leave_seconds
         resting_since: float | None = None
         while (now := time.monotonic()) < limit:
-            rests = at_rest([slot.report for slot in self.slots], self.orders) and self._saving == 0
+            # A script's worker has nothing that it could be wanted for once more.
+            orders = self.orders if self.settings.command is None else None
+            rests = at_rest([slot.report for slot in self.slots], orders) and self._saving == 0
             resting_since = (resting_since or now) if rests else None
             if resting_since is not None and now >= resting_since + SETTLED_SECONDS:
                 self._finish(ExitCode.DONE, "left in order when told to end")
@@ -185,8 +192,9 @@ class Agent:
     async def _last_uploads(self) -> None:
         if self._killed:
             return
+        left = _LAST_UPLOADS_SECONDS if self._grace_over_at is None else self._grace_over_at - time.monotonic() - _LAST_WORDS_SECONDS
         try:
-            async with asyncio.timeout(_LAST_UPLOADS_SECONDS):
+            async with asyncio.timeout(max(0.0, min(_LAST_UPLOADS_SECONDS, left))):
                 while self._saving:
                     await self._change(_LAST_UPLOADS_SECONDS)
                 await self._logs.upload()

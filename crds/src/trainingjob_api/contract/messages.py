@@ -21,6 +21,10 @@ MAX_MESSAGE_BYTES = 1 << 20
 """A longer message is refused unread and the connection closed."""
 
 
+SCRIPT = "script"
+"""The digest of a script's state, which stands for nothing: a script begins anew in every generation."""
+
+
 class State(Record):
     """The training state a member holds in memory, at a step boundary."""
 

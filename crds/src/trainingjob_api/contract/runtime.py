@@ -92,6 +92,8 @@ class WorkerEnvironment(Environment):
     """The address at which the other workers reach this one."""
     interface: str | None = None
     """The network interface the process groups use, gloo's GLOO_SOCKET_IFNAME; None: gloo chooses."""
+    grace_seconds: float | None = None
+    """The pod's terminationGracePeriodSeconds: from SIGTERM until it is killed. None: whoever made the pod did not say."""
     termination_log: str = "/dev/termination-log"
     """Where the agent leaves its last words, a `Termination` as JSON of at most 4 KiB."""
     scratch: str = "/tmp"  # noqa: S108 - a pod's own emptyDir or file system

@@ -27,12 +27,13 @@ def template(job: TrainingJob, image: str, build: str, identity: Identity, setti
     """What all workers have in common, as a pod template."""
     user = job.spec.workers.template
     spec: dict[str, Any] = {"terminationGracePeriodSeconds": settings.termination_grace_seconds} | user.pod()
+    told = _told(job, build, identity.certificate_pem, settings, spec["terminationGracePeriodSeconds"])
     spec |= {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY | spec.get("securityContext", {}),
-        "containers": [_container(job, _told(job, build, identity.certificate_pem, settings), image, identity.key_id)],
+        "containers": [_container(job, told, image, identity.key_id)],
     }
     given = user.metadata
     own = names.labels(job.metadata.name, job.metadata.uid, Role.WORKER)
@@ -49,7 +50,7 @@ def worker(job: TrainingJob, index: int, incarnation: int, template: Manifest, c
     return pod(job, name, template, own, told)
 
 
-def _told(job: TrainingJob, build: str, certificate: str, settings: Settings) -> dict[str, str]:
+def _told(job: TrainingJob, build: str, certificate: str, settings: Settings, grace: float) -> dict[str, str]:
     """The part of the agent's environment that all workers share."""
     told = WorkerEnvironment(
         job=f"{job.metadata.namespace}/{job.metadata.name}",
@@ -63,6 +64,7 @@ def _told(job: TrainingJob, build: str, certificate: str, settings: Settings) ->
         token=_ELSEWHERE,
         address=_ELSEWHERE,
         interface=settings.interface,
+        grace_seconds=grace,
     ).to_env()
     return {name: value for name, value in told.items() if name.removeprefix(PREFIX) not in _NOT_IN_THE_TEMPLATE}
 

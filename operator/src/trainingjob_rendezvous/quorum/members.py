@@ -39,7 +39,7 @@ class Member:
     generation: GenerationId | None = None
     """The generation it has formed or runs in."""
     state: State | None = None
-    """What it holds while Idle or Formed."""
+    """What it holds while Idle or Formed. While Starting: it is a script that waits to be started again."""
     leaving: bool = False
     """Its agent wants to leave."""
     left: GenerationId | None = None
@@ -130,7 +130,7 @@ class Members:
             phase=report.phase,
             since=same.since if same is not None and same.phase is report.phase else now,
             generation=report.generation,
-            state=report.state if report.phase in (Phase.IDLE, Phase.FORMED) else None,
+            state=report.state if report.phase in (Phase.STARTING, Phase.IDLE, Phase.FORMED) else None,
             left=_left(same, report),
         )
 

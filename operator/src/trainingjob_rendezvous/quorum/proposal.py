@@ -19,7 +19,7 @@ from trainingjob_rendezvous.quorum.seats import (
     wanted,
     with_holder,
 )
-from trainingjob_rendezvous.quorum.source import lone_holder, newest, peer_source, usable, without_stale
+from trainingjob_rendezvous.quorum.source import lone_holder, newest, peer_source, starts_again, usable, without_stale
 
 SAVE_AGAIN_SECONDS = 10.0
 """How long the commit of a save is awaited before its members are asked to save again."""
@@ -33,10 +33,13 @@ def propose(now: float, members: Sequence[Member], intent: Intent, history: Hist
     attempt = max(intent.attempt, history.attempt)
     idle = without_stale((member for member in members if member.idle()), history.floor(attempt), history.line_of(attempt))
     state = newest(idle, attempt)
-    if state is None and history.opened(attempt) and now < history.since + history.patience:
+    waits = state is None and starts_again(members, attempt)
+    if state is None and not waits and history.opened(attempt) and now < history.since + history.patience:
         return Decision(reason="waiting for lost agents to come back with their state", wake_at=history.since + history.patience)
     if intent.stop is not None:
         return _stop(now, idle, intent.stop, history, state)
+    if waits:
+        return Decision(reason="the script has failed; it starts again after a pause")
     incumbents = {seat.member: seat.slot for seat in history.generation.seats} if history.generation else {}
     seating = seat(wanted(idle, intent), intent, incumbents)
     holder = lone_holder(_ranks(seating), idle, attempt)

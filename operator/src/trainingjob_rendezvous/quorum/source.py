@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
-from trainingjob_api.contract.messages import MemberId, Source, State
+from trainingjob_api.contract.messages import SCRIPT, MemberId, Phase, Source, State
 from trainingjob_rendezvous.quorum.members import Member
 
 
@@ -19,14 +19,22 @@ def without_stale(members: Iterable[Member], floor: int, line: Container[MemberI
     """The members, without the state of those that were left behind.
 
     A spare may still hold what it had when it was last seated. The generation after it may have gone on since, and may even be
-    going on out of sight: starting again from the spare would finish the same steps twice in one attempt.
+    going on out of sight: starting again from the spare would finish the same steps twice in one attempt. A script has no state that
+    could be stale: it begins anew in every generation.
     """
-    return [
-        replace(member, state=None)
-        if member.state is not None and (member.state.step < floor or (line is not None and member.id not in line))
-        else member
-        for member in members
-    ]
+    return [replace(member, state=None) if _is_stale(member, floor, line) else member for member in members]
+
+
+def _is_stale(member: Member, floor: int, line: Container[MemberId] | None) -> bool:
+    if member.state is None or member.state.digest == SCRIPT:
+        return False
+    return member.state.step < floor or (line is not None and member.id not in line)
+
+
+def starts_again(members: Iterable[Member], attempt: int) -> bool:
+    """Somebody's script of this attempt waits to be started again: nothing is lost."""
+    states = (member.state for member in members if member.phase is Phase.STARTING)
+    return any(state is not None and state.attempt == attempt for state in states)
 
 
 def newest(members: Iterable[Member], attempt: int) -> State | None:

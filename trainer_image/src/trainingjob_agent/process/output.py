@@ -6,20 +6,29 @@ in the files.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import queue
+import re
 import sys
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from trainingjob_agent.process import reason
+
 _log = logging.getLogger(__name__)
+
 CAP_BYTES = 16 << 20
 """What is kept of a life's output: the newest."""
-_PIECE = 64 << 10
 _MAX_LINE = 64 << 10
+PROGRESS_SECONDS = 1.0
+"""A line that is drawn again and again, such as a progress bar, is kept about so often."""
+_CURSOR = re.compile(rb"\x1b\[[0-9;]*[A-KSTfsu]")
+"""Moves of the cursor, and erasing: bars of several lines are drawn by them."""
 
 
 class Console:
@@ -72,34 +81,63 @@ class ConsoleHandler(logging.Handler):
 
 
 class LifeLog:
-    """The output of one life: a file of at most twice CAP_BYTES, and its last line."""
+    """The output of one life: a file of at most twice CAP_BYTES, and why the life ended as far as the output tells."""
 
-    def __init__(self, path: Path, prefix: str, console: Console) -> None:
+    def __init__(self, path: Path, prefix: str, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
-        self.last_line = ""
         self._prefix = prefix.encode()
         self._console = console
+        self._clock = clock
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
         self._unwritten = bytearray()
         self._uploaded = 0
         self._taken = 0
         self._written = 0
+        self._rest = b""
+        self._drawing = False
+        """The line that the process writes has been shown as far as it goes."""
+        self._drawn_at = -PROGRESS_SECONDS
+        self._recent: deque[str] = deque(maxlen=reason.LINES)
 
-    async def pump(self, reader: asyncio.StreamReader) -> None:
-        """Take all that the process prints, until every holder of the pipe has closed it."""
-        rest = b""
-        while piece := await reader.read(_PIECE):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                self._line(line)
-            if len(rest) > _MAX_LINE:
-                self._line(rest)
-                rest = b""
-            self._write()
-        if rest:
-            self._line(rest)
+    @property
+    def reason(self) -> str:
+        """Why the life ended, by the last that it printed: the exception with its place, or the last line; "" if it printed nothing."""
+        return reason.find(tuple(self._recent))
+
+    def feed(self, piece: bytes) -> None:
+        """Take what the process has printed. A line that is drawn over (by a carriage return) is kept as it stands once a second."""
+        *lines, rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            shown = _last_drawn(line)
+            if shown.strip() or not self._drawing:
+                self._line(shown)
+            self._drawing = False
+        self._rest = self._draw(rest)
         self._write()
+
+    def finish(self) -> None:
+        """Nothing more is printed."""
+        if self._rest.strip():
+            self._line(_last_drawn(self._rest))
+        self._rest = b""
+        self._write()
+
+    def _draw(self, rest: bytes) -> bytes:
+        """What is left of an unfinished line once its present state is shown, if it is time for that."""
+        before, drawn, state = rest.rpartition(b"\r")
+        shown = state if state.strip() else _last_drawn(before)
+        if drawn and shown.strip():
+            now = self._clock()
+            if now - self._drawn_at < PROGRESS_SECONDS and len(shown) <= _MAX_LINE:
+                return b"\r" + shown
+            self._drawn_at, self._drawing = now, True
+            self._line(shown)
+            return b""
+        if len(rest) > _MAX_LINE:
+            self._line(rest)
+            return b""
+        return rest
 
     def note(self, text: str) -> None:
         """A line of the agent's own about this life."""
@@ -107,8 +145,9 @@ class LifeLog:
         self._write()
 
     def _line(self, line: bytes, *, remember: bool = True) -> None:
+        line = _CURSOR.sub(b"", line)
         if remember and line.strip():
-            self.last_line = line[-4096:].decode(errors="replace").strip()
+            self._recent.append(line[-4096:].decode(errors="replace").rstrip())
         self._unwritten += line + b"\n"
         self._written += len(line) + 1
         self._console.print(self._prefix + line + b"\n")
@@ -147,6 +186,13 @@ class LifeLog:
     def close(self) -> None:
         """No more output; the file stays."""
         self._file.close()
+
+
+def _last_drawn(line: bytes) -> bytes:
+    """What is left to be seen of a line after its carriage returns."""
+    if b"\r" not in line:
+        return line
+    return next((state for state in reversed(line.split(b"\r")) if state.strip()), b"")
 
 
 def _tail(path: Path) -> bytes:

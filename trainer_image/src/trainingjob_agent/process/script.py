@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import logging
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from trainingjob_agent.arena import SharedFiles
 from trainingjob_agent.process.conversation import Agency
 from trainingjob_agent.process.failure import FINAL, UserMistakeError, classify, restart_delay
 from trainingjob_agent.process.life import End, Life, child_environment
+from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp
 from trainingjob_api.contract.messages import (
+    SCRIPT,
     Failure,
     Generation,
     GenerationId,
@@ -32,6 +36,7 @@ from trainingjob_api.contract.messages import (
     StoreReply,
     StoreRequest,
 )
+from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.contract.variables import expand
 
 _log = logging.getLogger(__name__)
@@ -83,8 +88,10 @@ class ScriptSlot:
         self._life: Life | None = None
         self._joined: GenerationId | None = None
         self._delay: float | None = None
+        """Seconds from the last failure to the next life."""
         self._news = asyncio.Event()
         self._ending = False
+        self._leaving = False
         self.report = MemberReport(member=MemberId(told.worker, told.incarnation, process, 0), phase=Phase.IDLE)
 
     @property
@@ -114,8 +121,15 @@ class ScriptSlot:
             failure = await self._join(generation)
             if failure is not None and failure.cause in FINAL:
                 return
+            if failure is not None:
+                await self._rest()
             if not self._over():
                 self._stand(Phase.IDLE)
+
+    def leave(self) -> None:
+        """The worker is to leave: the script is told to end now, whether or not anybody orders it, and is started no more."""
+        self._leaving = True
+        self._news.set()
 
     async def end(self, grace_seconds: float) -> None:
         """End the script and start it no more."""
@@ -142,13 +156,19 @@ class ScriptSlot:
             self._news.clear()
             await self._news.wait()
 
+    async def _rest(self) -> None:
+        """Wait before the next life. No order but the end cuts it short: a script that fails at its start would run in a circle."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._delay):
+                await self._until(lambda: False)
+
     def _over(self) -> bool:
         orders = self._agency.orders
         return self._ending or (orders is not None and orders.is_over)
 
     def _proposed(self) -> Generation | None:
         orders = self._agency.orders
-        if orders is None or orders.generation is None or orders.stage is not Stage.PROPOSED:
+        if self._leaving or orders is None or orders.generation is None or orders.stage is not Stage.PROPOSED:
             return None
         generation = orders.generation
         return None if generation.id == self._joined or generation.rank_of(self._member) is None else generation
@@ -156,7 +176,7 @@ class ScriptSlot:
     def _ordered(self, generation: Generation, stage: Stage) -> bool:
         """The orders are that `generation` be in `stage`, and nothing else."""
         orders = self._agency.orders
-        if self._over() or orders is None or orders.regroup or orders.stop is not None:
+        if self._over() or self._leaving or orders is None or orders.regroup or orders.stop is not None:
             return False
         return orders.generation is not None and orders.generation.id == generation.id and orders.stage is stage
 
@@ -193,18 +213,18 @@ class ScriptSlot:
             except UserMistakeError as error:
                 return self._gone(Failure(member=self._member, cause=error.cause, message=str(error)[:1024], generation=generation.id))
         port = await self._agree_on_port(generation, rank)
-        self._state = State(attempt=generation.id.attempt, step=0, digest="script")
+        self._state = State(attempt=generation.id.attempt, step=0, digest=SCRIPT)
         self._stand(Phase.STEPPING, generation.id)
         told = self._agency.settings
         names = script_environment(generation, rank, port, told.told.job_uid, told.spec.recovery.max_failures)
-        end, last_line = await self._live(names)
+        end, reason = await self._live(names)
         if not self._ordered(generation, Stage.RUNNING):
             return None  # killed, or cut off by the others' end
         if end.exit_code == 0:
             self._stand(Phase.FINISHING, generation.id)
             await self._finish(generation, rank)
             return None
-        return await self._failed(generation, end, last_line)
+        return self._failed(generation, end, reason)
 
     async def _open(self, generation: Generation) -> bool:
         files = SharedFiles()
@@ -215,26 +235,39 @@ class ScriptSlot:
         return opened.error is None
 
     async def _live(self, names: Mapping[str, str]) -> tuple[End, str]:
+        """How the script ended, and why as far as its output tells."""
         log = self._agency.begin_log(self._member)
         environment = child_environment(self._agency.settings.environ, names)
         environment.setdefault("OMP_NUM_THREADS", "1")
         try:
-            self._life = await Life.start([expand(word, environment) for word in self._command], environment, log)
-            end = await self._life.wait()
+            end = await self._one_life(environment, log)
             log.note(f"the script ended with {end.exit_code}")
-            return end, log.last_line
+            return end, log.reason
         finally:
             self._life = None
             self._agency.end_log(self._member)
 
-    async def _failed(self, generation: Generation, end: End, last_line: str) -> Failure | None:
+    async def _one_life(self, environment: Mapping[str, str], log: LifeLog) -> End:
+        try:
+            self._life = Life.start([expand(word, environment) for word in self._command], environment, log)
+        except (OSError, ValueError) as error:
+            if not _is_the_commands_fault(error):
+                raise
+            log.feed(f"spec.training.script.command: cannot be started: {error}; shorten or correct it\n".encode())
+            return End(ExitCode.USER_ERROR, 0.0, 0)
+        return await self._life.wait()
+
+    def _failed(self, generation: Generation, end: End, reason: str) -> Failure | None:
+        """Tell the end of this life; the next one has another number from now on, whatever is ordered until it starts."""
         blank = Stamp(generation.id, None, Phase.STEPPING, 0, 0, 0)
-        failure = self._gone(classify(self._member, end.exit_code, blank, last_line=last_line, mistake=None, oom_kills=end.oom_kills))
+        failure = self._gone(classify(self._member, end.exit_code, blank, last_line=reason, mistake=None, oom_kills=end.oom_kills))
         if failure is None or failure.cause in FINAL:
             return failure
         self._delay = restart_delay(self._delay, end.lived_seconds)
-        _log.warning("script of %s ended (%s: %s)", self._member.label(), failure.cause, failure.message)
-        await asyncio.sleep(self._delay)
+        _log.warning(
+            "script of %s ended (%s: %s); it starts again in %g s",
+            self._member.label(), failure.cause, failure.message, self._delay,
+        )  # fmt: skip
         self._renew()
         return failure
 
@@ -288,12 +321,18 @@ class ScriptSlot:
         return failure
 
     def _renew(self) -> None:
-        self.report = MemberReport(member=self._member._replace(life=self._member.life + 1), phase=Phase.IDLE)
+        self.report = MemberReport(member=self._member._replace(life=self._member.life + 1), phase=Phase.STARTING)
+        self._stand(Phase.STARTING)
 
     def _stand(self, phase: Phase, generation: GenerationId | None = None) -> None:
-        state = self._state if phase in (Phase.IDLE, Phase.FORMED) else None
+        state = self._state if phase in (Phase.STARTING, Phase.IDLE, Phase.FORMED) else None
         self.report = MemberReport(member=self._member, phase=phase, generation=generation, state=state)
         self._agency.report(self.report)
+
+
+def _is_the_commands_fault(error: OSError | ValueError) -> bool:
+    """There can never be such a process: too long, or a zero byte in a word."""
+    return error.errno == errno.E2BIG if isinstance(error, OSError) else True
 
 
 def _encode(text: str) -> str:

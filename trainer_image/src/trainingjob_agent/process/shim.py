@@ -6,6 +6,7 @@ this process ends: the agent starts processes from its main thread only.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,20 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _USER_ERROR = 64
 _ORPHANED = 1
+_CRASHED = 1
+_FIXES = {
+    errno.ENOENT: "name a program of the image",
+    errno.EACCES: "name a program that may be executed (chmod +x), or write [sh, FILE]",
+    errno.ENOEXEC: "it has no #! line and is no program of this machine; give it one, such as #!/bin/sh, or write [sh, FILE]",
+    errno.ENOTDIR: "a part of its path is a file, not a folder; correct the path",
+    errno.ELOOP: "its symbolic links lead in a circle; name the file itself",
+    errno.ETXTBSY: "somebody is writing to it; copy it to another name first",
+    errno.E2BIG: "shorten the command, or the variables of spec.workers.template; what is long belongs into a file",
+    errno.ENAMETOOLONG: "correct the path",
+    errno.EINVAL: "it is no program of this machine",
+    errno.EISDIR: "name a program, not a folder",
+}
+"""What the user has to mend, by the kernel's refusal. All others (no memory, no more processes) may pass."""
 
 
 def main(arguments: list[str]) -> int:
@@ -23,9 +38,18 @@ def main(arguments: list[str]) -> int:
         return _ORPHANED
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is meant
-    except (FileNotFoundError, PermissionError) as error:
-        print(f"spec.training.script.command: cannot start {command[0]!r}: {error.strerror}; name a program of the image", flush=True)  # noqa: T201
-    return _USER_ERROR
+    except OSError as error:
+        return _refused(command[0], error)
+    return _CRASHED
+
+
+def _refused(program: str, error: OSError) -> int:
+    fix = _FIXES.get(error.errno or 0)
+    if error.errno == errno.ENOENT and os.path.isfile(program):  # noqa: PTH113 - the fewest imports
+        fix = "the program after its #! is not there; mend that line (one that ends in a carriage return is a common cause)"
+    said = f"spec.training.script.command: cannot start {program!r}: {error.strerror}"
+    print(said if fix is None else f"{said}; {fix}", flush=True)  # noqa: T201
+    return _CRASHED if fix is None else _USER_ERROR
 
 
 if __name__ == "__main__":

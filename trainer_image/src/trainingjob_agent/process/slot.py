@@ -81,6 +81,9 @@ class TrainerSlot:
             await self._pause(delay)
             member = member._replace(life=member.life + 1)
 
+    def leave(self) -> None:
+        """The worker is to leave. The process hears of it by the orders that follow, at a step boundary."""
+
     async def end(self, grace_seconds: float) -> None:
         """End the present life and start no other."""
         self._ending.set()
@@ -111,7 +114,7 @@ class TrainerSlot:
         self._page = page = StampPage(f"{member.worker}-{member.process}")
         self._conversation = conversation = Conversation(self._agency, member, self._arena, lambda why: self._break(log, why))
         try:
-            self._life = await self._start(member, conversation, page, log)
+            self._life = self._start(member, conversation, page, log)
             if self._ending.is_set():
                 self._life.signal(signal.SIGKILL)
             talking = asyncio.create_task(conversation.run())
@@ -146,7 +149,7 @@ class TrainerSlot:
                 self._break(log, why)
                 return
 
-    async def _start(self, member: MemberId, conversation: Conversation, page: StampPage, log: LifeLog) -> Life:
+    def _start(self, member: MemberId, conversation: Conversation, page: StampPage, log: LifeLog) -> Life:
         settings = self._agency.settings
         told = ProcessEnvironment(
             job=settings.told.job,
@@ -160,7 +163,7 @@ class TrainerSlot:
             interface=settings.told.interface,
         )
         environment = child_environment(settings.environ, told.to_env())
-        return await Life.start(TRAINER, environment, log, (told.channel, told.stamp))
+        return Life.start(TRAINER, environment, log, (told.channel, told.stamp))
 
     def _ended(self, member: MemberId, end: End, stamp: Stamp, log: LifeLog, conversation: Conversation) -> MemberReport:
         orders = self._agency.orders
@@ -168,7 +171,7 @@ class TrainerSlot:
             member,
             end.exit_code,
             stamp,
-            last_line=log.last_line,
+            last_line=log.reason,
             mistake=conversation.mistake,
             oom_kills=end.oom_kills,
             raised=conversation.raised,
