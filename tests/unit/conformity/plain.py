@@ -32,19 +32,21 @@ def train(task: Task, training: Mapping[str, Any], parts: int = 1) -> dict[str, 
     optimizer = OPTIMIZERS[rule["name"]](_groups(model, rule.get("weightDecay", 0.0)), rule["learningRate"])
     for step, ids in enumerate(_batches(data, training)):
         optimizer.zero_grad()
-        before, after = _buffers(model), []
+        before, after, weight = _buffers(model), [], 0.0
         gradients: list[list[Tensor | None]] = []
         for part, piece in enumerate(torch.tensor_split(ids, parts)):
             model.zero_grad()
             model.load_state_dict(before, strict=False)
             seed_lane(seed, step, part)
-            loss, _ = task.loss(model, data.batch(piece))
+            loss, weight_of_part = task.loss(model, data.batch(piece))
+            weight += float(weight_of_part)
             (loss / len(ids)).backward()
             gradients.append([parameter.grad for parameter in model.parameters()])
             after.append((_buffers(model), len(piece)))
         for parameter, found in zip(model.parameters(), zip(*gradients, strict=True), strict=True):
             some = [gradient for gradient in found if gradient is not None]
-            parameter.grad = sum(some[1:], some[0]) if some else None
+            parameter.grad = sum(some[1:], some[0]) * (len(ids) / weight) if some else None
+        _regularise(model, training.get("regularisation", {}))
         optimizer.step()
         model.load_state_dict(merge(after), strict=False)
     return {f"model/{name}": tensor.detach() for name, tensor in (*model.named_parameters(), *_buffers(model).items())}
@@ -57,6 +59,14 @@ def merge(parts: Sequence[tuple[dict[str, Tensor], int]]) -> dict[str, Tensor]:
     total = sum(count for _, count in parts)
     means = {name: sum(found[name].double() * count for found, count in parts) / total for name in parts[0][0]}
     return {name: mean if parts[0][0][name].is_floating_point() else mean.round() for name, mean in means.items()}
+
+
+def _regularise(model: nn.Module, rules: Mapping[str, float]) -> None:
+    for parameter in model.parameters():
+        if "l1" in rules and parameter.dim() > 1 and parameter.grad is not None:
+            parameter.grad += rules["l1"] * parameter.detach().sgn()
+    if "gradientClipNorm" in rules:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), rules["gradientClipNorm"])
 
 
 def _batches(data: Dataset, training: Mapping[str, Any]) -> Iterator[Tensor]:

@@ -67,5 +67,9 @@ class Specimen:
     task: str = "unit.conformity.task:Zoo"
     refused: str = ""
     """A part of the sentence with which the job is refused."""
+    late: bool = False
+    """The job is refused only in a step, because forward makes the mistake."""
+    again: bool = False
+    """Its backward passes differ so much that some step of three workers is computed twice."""
     needs: Callable[[], str] = lambda: ""
     """Why it cannot be tried on this machine, or nothing."""

@@ -20,6 +20,7 @@ from trainingjob_api.storage.manifest import Position
 from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
 from trainingjob_trainer.checks.mistakes import UserMistake, user_code
 from trainingjob_trainer.checks.returned import model_of, splits_of
+from trainingjob_trainer.checks.storable import check_storable
 from trainingjob_trainer.checks.trial import try_evaluation
 from trainingjob_trainer.data import Dataset, Splits
 from trainingjob_trainer.learning.optimizer import build_optimizer
@@ -132,6 +133,7 @@ def build(
 def _build_state(task: Task, training: Training, device: torch.device) -> TrainingState:
     seed_model(training.seed)
     model = model_of(task).to(device)
+    check_storable(model)
     optimizer = build_optimizer(training.optimizer, model)
     materialise(optimizer)
     return TrainingState(model, optimizer)

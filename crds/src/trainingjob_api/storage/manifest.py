@@ -20,6 +20,9 @@ MAX_MANIFEST_BYTES = 64 << 20
 """A longer manifest is refused unread."""
 MAX_SLICES = 200_000
 MAX_SHARDS = 4096
+MAX_NAME = 512
+"""Characters of a tensor's name."""
+MAX_DIMENSIONS = 16
 
 ITEM_BYTES = {
     "F64": 8,
@@ -28,6 +31,7 @@ ITEM_BYTES = {
     "BF16": 2,
     "F8_E4M3": 1,
     "F8_E5M2": 1,
+    "C64": 8,
     "I64": 8,
     "I32": 4,
     "I16": 2,
@@ -41,7 +45,7 @@ ITEM_BYTES = {
 """Bytes of one element, by the names that safetensors gives the types."""
 
 Size = Annotated[int, Field(ge=0, le=2**53)]
-Shape = Annotated[tuple[Size, ...], Field(max_length=16)]
+Shape = Annotated[tuple[Size, ...], Field(max_length=MAX_DIMENSIONS)]
 ShardName = Annotated[str, Field(pattern=r"^\d{5,9}\.safetensors$")]
 
 
@@ -64,7 +68,7 @@ class TensorSlice(Part):
     ranks' shares meet.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=512)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """The tensor's own name, the same in every world size: model/fc1.weight, optimizer/fc1.weight/exp_avg."""
     shard: ShardName
     global_shape: Shape

@@ -17,10 +17,14 @@ DTYPES: dict[torch.dtype, str] = {
     torch.bfloat16: "BF16",
     torch.float8_e4m3fn: "F8_E4M3",
     torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
     torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
@@ -42,7 +46,7 @@ class Named(NamedTuple):
         """
         if self.tensor.dtype not in DTYPES:
             raise ValueError(
-                f"spec.training.task.class: {self.name} is of type {self.tensor.dtype}, which cannot be saved; use a real type"
+                f"spec.training.task.class: {self.name} is of type {self.tensor.dtype}, which cannot be saved; use another type"
             )
         return DTYPES[self.tensor.dtype]
 

@@ -93,7 +93,15 @@ class TrainingState:
 
     def finite(self) -> bool:
         """Whether all weights are finite."""
-        return all(bool(torch.isfinite(parameter.detach().sum())) for parameter in self.model.parameters() if parameter.is_floating_point())
+        return all(_is_finite(parameter.detach()) for parameter in self.model.parameters())
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    if tensor.element_size() < 4:
+        tensor = tensor.float()  # torch does not add up types of eight bits, and a sum in half precision is infinite too soon
+    return bool(torch.isfinite(tensor.sum()))
 
 
 def named_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

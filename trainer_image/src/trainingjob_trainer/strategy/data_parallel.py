@@ -16,6 +16,7 @@ from torch import Tensor
 from trainingjob_api.contract.messages import Seat
 from trainingjob_api.spec.training import Training
 from trainingjob_trainer.checkpoint.state import TrainingState
+from trainingjob_trainer.checks.mistakes import UserMistake
 from trainingjob_trainer.checks.returned import batch_of, evaluation_of, loss_of, metrics_of, statistics_of
 from trainingjob_trainer.data import Batch, Dataset
 from trainingjob_trainer.learning.collate import to_device
@@ -67,6 +68,7 @@ class DataParallel:
         self._task, self._state, self._spec, self._transport = task, state, spec, transport
         self._order, self._dataset, self._total_steps = order, dataset, total_steps
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
+        self._frozen = [(name, parameter) for name, parameter in state.model.named_parameters() if not parameter.requires_grad]
         self._device = self._parameters[0].device
         self._penalised = penalised(state.model)
         self._evaluation = evaluation_of(task)
@@ -107,6 +109,7 @@ class DataParallel:
             log.info("step %d: a gradient changed after its reduction had begun; computing the step again", self._state.step)
             decision, finite = self._computed(ids, flags, early=False)
             loss_sum, weight, _ = self._tail[_LOSS:_USED].tolist()
+        self._check_frozen()
         updated = math.isfinite(loss_sum) and finite
         with self._state.changing():
             if updated:
@@ -117,6 +120,15 @@ class DataParallel:
             self._state.step += 1
             self._state.extend_digest("step", loss_sum, weight)
         return Outcome(decision, loss_sum / weight if weight else math.nan, len(ids), updated)
+
+    def _check_frozen(self) -> None:
+        """Raise UserMistake if a parameter that the optimizer does not know has got a gradient."""
+        for name, parameter in self._frozen:
+            if parameter.grad is not None:
+                raise UserMistake(
+                    f"spec.training.task.class: the parameter {name} was frozen when model() returned it, and got a gradient in step"
+                    f" {self._state.step + 1}; return it with requires_grad=True, and freeze it in forward() until it is to be trained"
+                )
 
     def _computed(self, ids: Tensor, flags: Flags, *, early: bool = True) -> tuple[Decision, bool]:
         """Bring the sums over all ranks into buckets and tail. Return what the flags say, and whether all gradients are finite."""
