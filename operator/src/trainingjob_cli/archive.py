@@ -6,14 +6,17 @@ Effects: reads; and `clear`, which deletes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainingjob_api.contract.messages import MemberId
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage
 from trainingjob_api.storage.layout import EXPORT_PREFIX, LOG_PREFIX, PROBE_PREFIX, RUNS_PREFIX, SAVES_PREFIX, parse_run_log_key
 from trainingjob_api.storage.log import History
+from trainingjob_cli.probes.lives import Tails, Wanted, lives
 from trainingjob_operator.children.names import worker
 from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder
@@ -26,13 +29,15 @@ LAST_LINES = 15
 _TAIL_BYTES = 64 << 10
 
 
+_OUTPUT = re.compile(r"\[\d+/\d+\.\d+\] ")
+"""How an agent's log begins a line of its training processes' output."""
+
+
 @dataclass(frozen=True)
 class Output:
-    """What one process printed."""
+    """What one life of a training process printed."""
 
-    title: str
-    worker: int | None
-    """None: the rendezvous."""
+    member: MemberId
     text: str
 
 
@@ -67,21 +72,43 @@ def clear(store: Store) -> None:
         store.delete(keys)
 
 
-def outputs(folder: JobFolder, storage: Storage, only: int | None) -> Iterator[Output]:
-    """Everything that workers printed: what lies on this machine, and from storage the lives of which nothing does.
+def outputs(folder: JobFolder, storage: Storage, wanted: Wanted, tails: Tails) -> Iterator[Output]:
+    """Give everything that training processes printed, by worker, pod, process and life.
 
     Args:
         folder: the local job.
-        storage: where the finished lives of training processes are kept.
-        only: the worker wanted; None: all, and the rendezvous.
+        storage: where finished lives are kept; it is asked for those that are not on this machine.
+        wanted: whose output.
+        tails: reads what lies on this machine, and goes on from there.
     """
-    here = [path for path in sorted(folder.pods.glob("*.log")) if path.stat().st_size]
-    seats = {_seat(path.stem) for path in here}
-    yield from _stored(open_storage(storage, given.read(folder)), only, seats)
-    for path in here:
-        seat = _seat(path.stem)
-        if only is None or (seat is not None and seat[0] == only):
-            yield Output(path.stem, None if seat is None else seat[0], path.read_text(errors="replace"))
+    here = {member: "".join(f"{line}\n" for line in lines) for member, lines in tails.read(last=True)}
+    known = lives(folder).keys()
+    store = open_storage(storage, given.read(folder))
+    keys = {parse_run_log_key(key): key for key in store.list(RUNS_PREFIX)}
+    there = {member for member in keys if member is not None and member not in known and wanted(member)}
+    for member in sorted({*here, *there}):
+        yield Output(member, here[member] if member in here else store.get(keys[member]).decode(errors="replace"))
+
+
+def newest(found: Iterable[Output], count: int) -> list[Output]:
+    """Return the last lines of each process: `count` of them, from as many of its lives as it takes. Pure."""
+    kept: list[Output] = []
+    left: dict[tuple[int, int], int] = {}
+    for output in reversed(list(found)):
+        process = (output.member.worker, output.member.process)
+        lines = output.text.splitlines()[-left.get(process, count) :] if left.get(process, count) else []
+        left[process] = left.get(process, count) - len(lines)
+        if lines:
+            kept.append(Output(output.member, "\n".join(lines) + "\n"))
+    return kept[::-1]
+
+
+def system_logs(folder: JobFolder) -> Iterator[tuple[str, str]]:
+    """Give the name and the own lines of the rendezvous and of each agent on this machine."""
+    for path in sorted(folder.pods.glob("*.log")):
+        lines = [line for line in path.read_text(errors="replace").splitlines() if not _OUTPUT.match(line)]
+        if lines:
+            yield path.stem, "\n".join(lines) + "\n"
 
 
 def last_words(folder: JobFolder, job: TrainingJob) -> list[str]:
@@ -102,17 +129,3 @@ def tail(path: Path, count: int = LAST_LINES) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         return file.read().decode(errors="replace").splitlines()[-count:]
-
-
-def _stored(store: Store, only: int | None, here: set[tuple[int, int] | None]) -> Iterator[Output]:
-    for key in store.list(RUNS_PREFIX):
-        member = parse_run_log_key(key)
-        if member is not None and only in (None, member.worker) and (member.worker, member.incarnation) not in here:
-            yield Output(f"worker {member.label()}", member.worker, store.get(key).decode(errors="replace"))
-
-
-def _seat(name: str) -> tuple[int, int] | None:
-    """The worker and the incarnation in a pod's name."""
-    parts = name.rsplit("-", 3)
-    is_worker = len(parts) == 4 and parts[1] == "worker" and parts[2].isdigit() and parts[3].isdigit()
-    return (int(parts[2]), int(parts[3])) if is_worker else None

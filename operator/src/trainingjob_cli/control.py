@@ -16,7 +16,7 @@ from trainingjob_api.storage.log import History
 from trainingjob_cli.archive import clear, open_storage, read_history
 from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.probes.presence import presence
-from trainingjob_cli.run import Plain, conclude, execute
+from trainingjob_cli.run import Logs, Plain, Shown, conclude, execute
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
@@ -73,13 +73,15 @@ def suspend(name: Name, plain: Plain = False, namespace: Namespace = "default", 
         say(f"job {name} is suspended; nobody runs it now")
 
 
-def resume(name: Name, plain: Plain = False, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
+def resume(
+    name: Name, logs: Logs = Shown.RANK0, plain: Plain = False, namespace: Namespace = "default", state_dir: StateDir = None
+) -> None:
     """Go on with a suspended job, as `trainingjob run` would."""
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
     find(jobs, key)
     jobs.edit(key, lambda spec: {**spec, "suspend": False})
     if pid_in_charge(jobs.folder(key)) is None:
-        _run(jobs, key, plain=plain)
+        _run(jobs, key, plain=plain, shown=logs)
 
 
 def delete(
@@ -113,9 +115,9 @@ def _refuse_missing(history: History, step: int) -> None:
         raise Mistake(f"--to-step {step}: there is no such checkpoint; visible ones: {steps}")
 
 
-def _run(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
+def _run(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.RANK0) -> None:
     with in_charge(jobs.folder(key)):
-        outcome = execute(jobs, key, plain=plain)
+        outcome = execute(jobs, key, plain=plain, shown=shown)
     conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
 
 

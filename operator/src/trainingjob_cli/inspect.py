@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,21 +10,29 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage
 from trainingjob_api.spec.errors import explain
 from trainingjob_cli import manifest
-from trainingjob_cli.archive import outputs, read_history
+from trainingjob_cli.archive import newest, outputs, read_history, system_logs
 from trainingjob_cli.context import Mistake, Name, Namespace, StateDir, console, find, job_of, jobs_in, key_of, say
-from trainingjob_cli.probes.presence import presence
+from trainingjob_cli.probes.lives import Tails, Wanted, lives
+from trainingjob_cli.probes.presence import is_over, presence
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.run import StorageUri
 from trainingjob_operator.local import given
+from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import JobKey, Manifest
 
 OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The job's name; all jobs without it.", show_default=False)]
 NameOrFile = Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", help="A local job, or a manifest.", show_default=False)]
 Worker = Annotated[int | None, typer.Option("--worker", min=0, help="Only this worker's.", show_default=False)]
+Rank = Annotated[int | None, typer.Option("--rank", min=0, help="Only this rank's, counted as when all are there.", show_default=False)]
+Tail = Annotated[int | None, typer.Option("--tail", min=0, help="Only so many last lines of each process.", show_default=False)]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until the job ends.")]
+System = Annotated[bool, typer.Option("--system", help="First what the rendezvous and the agents say of themselves.")]
 SHOWN_EVENTS = 30
+_FOLLOW_SECONDS = 0.2
 
 
 def get(name: OptionalName = None, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
@@ -47,21 +56,60 @@ def describe(name: Name, namespace: Namespace = "default", state_dir: StateDir =
     console().print(tables.description(presence(jobs.folder(key), job).marked(job), jobs.events(key, SHOWN_EVENTS)))
 
 
-def logs(name: Name, worker: Worker = None, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
-    """Print what the workers printed: every life that is in storage, and what runs now."""
+def logs(
+    name: Name,
+    worker: Worker = None,
+    rank: Rank = None,
+    tail: Tail = None,
+    follow: Follow = False,
+    system: System = False,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Print what the training processes printed: every life that is on this machine or in storage."""
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
-    job = find(jobs, key)
-    found = False
-    for output in outputs(jobs.folder(key), job.spec.checkpoint.storage, worker):
-        found = True
-        print(f"==> {output.title} <==")
-        print(output.text, end="" if output.text.endswith("\n") else "\n")
-    if not found:
-        say(
-            "nothing was printed yet"
-            if worker is None
-            else f"worker {worker} has printed nothing; workers are 0 to {job.spec.workers.replicas - 1}"
-        )
+    job, folder = find(jobs, key), jobs.folder(key)
+    wanted = selected(job, {member.worker for member in lives(folder)}, worker, rank)
+    tails = Tails(folder, wanted)
+    found = outputs(folder, job.spec.checkpoint.storage, wanted, tails)
+    shown = [*(system_logs(folder) if system else ())]
+    shown += [(f"worker {output.member.label()}", output.text) for output in (found if tail is None else newest(found, tail))]
+    for title, text in shown:
+        print(f"==> {title} <==")
+        print(text, end="" if text.endswith("\n") else "\n", flush=True)
+    if follow:
+        _follow(jobs, key, tails, several=worker is None and rank is None)
+    elif not shown:
+        say("nothing was printed yet; --system shows what the agents and the rendezvous have to say")
+
+
+def selected(job: TrainingJob, seen: set[int], worker: int | None, rank: int | None) -> Wanted:
+    """Return which processes `--worker` and `--rank` mean. Pure.
+
+    Raises:
+        Mistake: there is no such worker or rank.
+    """
+    workers, each = job.spec.workers, job.spec.workers.processes_per_worker
+    if worker is not None and worker >= workers.replicas + workers.spares and worker not in seen:
+        raise Mistake(f"--worker {worker}: there is no such worker; workers are 0 to {workers.replicas + workers.spares - 1}")
+    if rank is not None and rank >= workers.replicas * each:
+        raise Mistake(f"--rank {rank}: there is no such rank; ranks are 0 to {workers.replicas * each - 1}")
+    if rank is None:
+        return lambda member: worker in (None, member.worker)
+    return lambda member: worker in (None, member.worker) and (member.worker, member.process) == divmod(rank, each)
+
+
+def _follow(jobs: LocalJobs, key: JobKey, tails: Tails, *, several: bool) -> None:
+    """Print what comes, until nobody runs the job any more."""
+    ended = False
+    while not ended:
+        job = jobs.read(key)
+        ended = job is None or is_over(jobs.folder(key), job.get("status", {}).get("phase", ""))
+        for member, lines in tails.read(last=ended):
+            prefix = f"[{member.worker}/{member.process}.{member.life}] " if several else ""
+            print("\n".join(prefix + line for line in lines), flush=True)
+        if not ended:
+            time.sleep(_FOLLOW_SECONDS)
 
 
 def checkpoints(name: NameOrFile = None, storage: StorageUri = None, namespace: Namespace = "default", state_dir: StateDir = None) -> None:

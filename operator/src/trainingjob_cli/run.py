@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from trainingjob_api.contract.messages import MemberId
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli import manifest
 from trainingjob_cli.archive import clear, last_words, open_storage, read_history
@@ -55,6 +57,21 @@ Overrides = Annotated[
 Chosen = Annotated[str | None, typer.Option("--name", help="The job's name, where FILE holds several.", show_default=False)]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew: delete the job of that name, and what its storage holds.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class Shown(StrEnum):
+    """Whose output `run` shows."""
+
+    RANK0 = "rank0"
+    ALL = "all"
+    NONE = "none"
+
+    def wants(self, member: MemberId) -> bool:
+        """Return whether this process' output is shown."""
+        return self is Shown.ALL or (self is Shown.RANK0 and (member.worker, member.process) == (0, 0))
+
+
+Logs = Annotated[Shown, typer.Option("--logs", help="Whose output to show.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Print lines instead of a live view.")]
 
 
@@ -66,6 +83,7 @@ def run(
     name: Chosen = None,
     fresh: Fresh = False,
     yes: Yes = False,
+    logs: Logs = Shown.RANK0,
     state_dir: StateDir = None,
     plain: Plain = False,
 ) -> None:
@@ -78,7 +96,7 @@ def run(
     with in_charge(jobs.folder(key)):
         keep(jobs, key, job, file.absolute().parent, secrets)
         given.keep(jobs.folder(key), secrets)
-        outcome = execute(jobs, key, plain=plain)
+        outcome = execute(jobs, key, plain=plain, shown=logs)
     said = [("--workers", workers), ("--storage", storage), ("--name", name), *(("--set", setting) for setting in settings or [])]
     options = [str(word) for option, value in [*said, ("--state-dir", state_dir)] if value is not None for word in (option, value)]
     again = ["run", str(file), *options] if str(file) != manifest.STDIN else ["resume", key.name]
@@ -156,7 +174,7 @@ def start_anew(jobs: LocalJobs, key: JobKey, store: Store, *, sure: bool) -> Non
     clear(store)
 
 
-def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:
+def execute(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.RANK0) -> Outcome:
     """Run the job until it has ended or was interrupted. The caller holds its charge."""
     from trainingjob_cli.session import Session  # only here: the other commands begin a second sooner without the stream's libraries
 
@@ -164,7 +182,7 @@ def execute(jobs: LocalJobs, key: JobKey, *, plain: bool) -> Outcome:
     display = SafeDisplay(make_display(Console(highlight=False), plain=plain), _display_lost)
 
     async def body() -> Outcome:
-        return await Session(jobs, key, os.environ, display).run()
+        return await Session(jobs, key, os.environ, display, shown.wants).run()
 
     try:
         return asyncio.run(body())

@@ -16,6 +16,7 @@ from pydantic import SecretBytes
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
 from trainingjob_cli.context import Mistake, Outcome
+from trainingjob_cli.probes.lives import Tails, Wanted, for_people
 from trainingjob_cli.rendering.display import Display
 from trainingjob_cli.rendering.live import problem_of, view_of
 from trainingjob_operator.local.backend import LocalCluster
@@ -35,13 +36,17 @@ _STOP_MARGIN_SECONDS = 30.0
 """Beyond the operator's own limit for a suspension; then the command ends without it."""
 _HOPELESS_PASSES = 20
 """So many failed passes in a row (minutes, with the queue's backoff) end the command; the pods go on."""
+_OUTPUT_BYTES = 16 << 10
+"""Of a process' output at one look: a terminal shows no more in that time, and nobody reads it."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Session:
     """Runs the job `key`; a Cluster itself, so that it sees what the reconcile sees."""
 
-    def __init__(self, jobs: LocalJobs, key: JobKey, environ: Mapping[str, str], display: Display) -> None:
+    def __init__(self, jobs: LocalJobs, key: JobKey, environ: Mapping[str, str], display: Display, output: Wanted) -> None:
+        """`output` says which processes' output is displayed."""
+        self._output = Tails(jobs.folder(key), output, limit=_OUTPUT_BYTES).skip()
         self._jobs = jobs
         self._key = key
         self._display = display
@@ -80,6 +85,7 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._queue.close()
             await self._cluster.close()
+            self._show_output(last=True)
             for number in heeded:
                 loop.remove_signal_handler(number)
 
@@ -174,7 +180,13 @@ class Session:
         while True:
             if self._seen is not None and self._status is not None:
                 self._display.update(view_of(self._seen, self._status))
+            self._show_output()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _show_output(self, *, last: bool = False) -> None:
+        for member, printed in self._output.read(last=last):
+            if lines := for_people(printed):
+                self._display.output(f"[{member.worker}/{member.process}] ", lines)
 
     def _tell(self, _key: JobKey, events: tuple[Event, ...]) -> None:
         for event in events:

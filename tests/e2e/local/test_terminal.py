@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from digits_job import Make
-from local_job import COMMAND, LocalJob, load, until
+from e2e.local.scripts import WAITS, begun, scripted
+from local_job import COMMAND, LocalJob, until
 from screen import Screen
 
 pytestmark = pytest.mark.timeout(180)
@@ -80,23 +81,6 @@ def in_terminal(job: LocalJob, width: int = 80, before: Callable[[], object] = l
         for left in job.processes():
             with suppress(ProcessLookupError):
                 os.kill(left.pid, signal.SIGKILL)
-
-
-def scripted(folder: Path, text: str) -> LocalJob:
-    """A job of one worker that runs these lines of Python after printing "begun"."""
-    (folder / "work").mkdir()
-    (folder / "work" / "mine.py").write_text("import pathlib, time\nprint('begun', flush=True)\n" + text)
-    manifest = load("script/script.yaml")
-    manifest["spec"]["training"]["script"]["command"] = ["python", "mine.py"]
-    manifest["spec"]["workers"] = {"replicas": 1}
-    return LocalJob(folder / "job", manifest)
-
-
-def begun(job: LocalJob) -> None:
-    until("the script runs", lambda: any("begun" in path.read_text() for path in job.own.glob("pods/*.log")))
-
-
-WAITS = "while not pathlib.Path('go').exists(): time.sleep(0.01)\n"
 
 
 def test_the_view_stays_in_its_place_at_80_columns(make: Make) -> None:

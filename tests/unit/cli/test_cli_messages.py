@@ -256,18 +256,22 @@ def test_logs_come_from_storage_and_from_this_machine(folder: Path, capsys: pyte
     jobs = make_stored(folder)
     store = FileStore("file:///", folder / "storage")
     store.put("runs/1/0/0.2.log", b"a finished life\n")
-    store.put("runs/0/0/0.0.log", b"the agent printed it\n")
+    store.put("runs/0/0/0.0.log", b"an older upload\n")
     pods = jobs.folder(KEY).pods
-    pods.mkdir()
-    (pods / "digits-ab12c-worker-0-0.log").write_text("agent 0\n")
+    here = pods / "digits-ab12c-worker-0-0.scratch/runs/0/0/0.0.log"
+    here.parent.mkdir(parents=True)
+    here.write_text("what runs now\n")
+    (pods / "digits-ab12c-worker-0-0.log").write_text("[0/0.0] what runs now\n[agent] INFO opened\n")
     (pods / "digits-ab12c-rendezvous-1.log").write_text("rendezvous\n")
     assert main(["logs", "digits"]) == 0
-    everything = capsys.readouterr().out
-    for words in ("worker 1.0/0.2", "a finished life", "agent 0", "rendezvous"):
-        assert words in everything
-    assert "the agent printed it" not in everything
-    assert main(["logs", "digits", "--worker", "0"]) == 0
-    assert capsys.readouterr().out == "==> digits-ab12c-worker-0-0 <==\nagent 0\n"
+    assert capsys.readouterr().out == "==> worker 0.0/0.0 <==\nwhat runs now\n==> worker 1.0/0.2 <==\na finished life\n"
+    assert main(["logs", "digits", "--worker", "1"]) == 0
+    assert capsys.readouterr().out == "==> worker 1.0/0.2 <==\na finished life\n"
+    assert main(["logs", "digits", "--worker", "0", "--system"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "==> digits-ab12c-rendezvous-1 <==\nrendezvous\n==> digits-ab12c-worker-0-0 <==\n[agent] INFO opened\n==> worker 0"
+    )
 
 
 def test_deleting_a_job_keeps_its_storage_unless_told_otherwise(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

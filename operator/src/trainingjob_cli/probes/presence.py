@@ -82,6 +82,11 @@ def presence(folder: JobFolder, job: TrainingJob) -> Presence:
     return Presence(pid, living(folder), silent, pid is not None and is_stopped(pid))
 
 
+def is_over(folder: JobFolder, phase: str) -> bool:
+    """Return whether nothing of the job will print any more: nobody looks after it, and it rests or none of its processes lives."""
+    return pid_in_charge(folder) is None and (phase in _AT_REST or not living(folder))
+
+
 def living(folder: JobFolder) -> tuple[int, ...]:
     """Return the pids of all processes of the job that live, by its records and by the mark that they inherit."""
     found: set[int] = set()
