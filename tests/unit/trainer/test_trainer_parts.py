@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from trainingjob_api.contract.messages import StoreReply, StoreRequest
+from trainingjob_trainer.learning.buffers import Keep, buffer_policies
 from trainingjob_trainer.randomness import derive, permutation, seed_lane
 from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
 from trainingjob_trainer.transport import sockets
@@ -22,15 +23,14 @@ def test_changed_buffers_are_averaged_by_weight_and_constant_ones_keep_their_bit
     model = nn.BatchNorm1d(2)
     model.register_buffer("constant", torch.full((3,), 0.1))
     model.register_buffer("scratch", torch.zeros(1), persistent=False)
-    buffers = ModuleBuffers(model)
-    buffers.keep()
+    buffers = ModuleBuffers(model, buffer_policies(model, {"scratch": Keep}))
+    buffers.keep(attempt=1)
     total = torch.zeros(buffers.width, dtype=torch.float64)
     change = torch.zeros_like(total)
     for weight, inputs in ((3.0, torch.tensor([[1.0, 2], [3, 4], [5, 6]])), (1.0, torch.tensor([[9.0, 9], [7, 7]]))):
-        buffers.put_back()
         model(inputs)
         model.scratch += 1
-        buffers.write_change(weight, change)
+        buffers.end_lane(weight, change, leads=weight == 3)
         total += change
     buffers.apply(total, 4.0)
     assert torch.allclose(model.running_mean, 0.1 * (0.75 * torch.tensor([3.0, 4]) + 0.25 * torch.tensor([8.0, 8])))

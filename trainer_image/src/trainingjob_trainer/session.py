@@ -23,6 +23,7 @@ from trainingjob_trainer.checks.returned import model_of, splits_of
 from trainingjob_trainer.checks.storable import check_storable
 from trainingjob_trainer.checks.trial import try_evaluation
 from trainingjob_trainer.data import Dataset, Splits
+from trainingjob_trainer.learning.buffers import PerRank, buffer_policies
 from trainingjob_trainer.learning.optimizer import build_optimizer
 from trainingjob_trainer.randomness import seed_model
 from trainingjob_trainer.strategy.data_parallel import DataParallel
@@ -136,7 +137,13 @@ def _build_state(task: Task, training: Training, device: torch.device) -> Traini
     check_storable(model)
     optimizer = build_optimizer(training.optimizer, model)
     materialise(optimizer)
-    return TrainingState(model, optimizer)
+    policies = buffer_policies(model, task.buffers())
+    if training.reduction == "Deterministic" and PerRank in policies.values():
+        raise UserMistake(
+            "spec.training.reduction: Deterministic makes the result independent of who computes what, and Task.buffers() says PerRank;"
+            " say another policy, or set reduction: Fast"
+        )
+    return TrainingState(model, optimizer, buffer_policies=policies)
 
 
 def _device(spec: JobSpec, environment: ProcessEnvironment) -> torch.device:

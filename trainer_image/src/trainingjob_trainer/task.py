@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainingjob_trainer.checks.imports import import_task
 from trainingjob_trainer.checks.mistakes import place_of
 from trainingjob_trainer.data import Batch, Splits
+from trainingjob_trainer.learning.buffers import Policy
 from trainingjob_trainer.learning.evaluation import ClassificationEvaluation, Evaluation, RegressionEvaluation
 from trainingjob_trainer.learning.labels import check_labels, classes_second
 from trainingjob_trainer.learning.loss import IGNORED, LossSum, cross_entropy_sum, mean_squared_error_sum
@@ -95,6 +96,14 @@ class Task(ABC):
 
         A batch is any part of a global batch. Never return a mean.
         """
+
+    def buffers(self) -> Mapping[str, Policy]:
+        """What the workers go on with when a forward pass changes a buffer: name or pattern → Mean, Rank0, PerRank or Keep.
+
+        Batch and instance normalisation's statistics, spectral normalisation's vectors, counters, and buffers that never change need
+        no word. See learning.buffers.
+        """
+        return {}
 
     @abstractmethod
     def evaluation(self) -> Evaluation:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainingjob_api.contract.messages import State
 from trainingjob_api.storage.manifest import EarlyStopping as StoredEarlyStopping
 from trainingjob_api.storage.manifest import Position
+from trainingjob_trainer.learning.buffers import Policy
 from trainingjob_trainer.learning.early_stopping import EarlyStopping
 from trainingjob_trainer.learning.optimizer import update
 
@@ -46,6 +47,8 @@ class TrainingState:
     stopped_early: bool = False
     clean: bool = True
     """No step so far saw a loss that is not finite."""
+    buffer_policies: dict[str, Policy | None] = field(default_factory=dict)
+    """What becomes of each of the model's buffers. Those that each rank has for itself are no part of the state."""
 
     def summary(self) -> State | None:
         """What the others are told; None: nothing here may be used."""
@@ -53,7 +56,8 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """The live tensors by name, in an order that depends on the model and the optimizer alone."""
-        return named_tensors(self.model, self.optimizer)
+        own = {f"model/{name}" for name, policy in self.buffer_policies.items() if policy is Policy.PER_RANK}
+        return {name: tensor for name, tensor in named_tensors(self.model, self.optimizer).items() if name not in own}
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -73,7 +73,7 @@ class DataParallel:
         self._penalised = penalised(state.model)
         self._evaluation = evaluation_of(task)
         self._gradients = Buckets(self._parameters)
-        self._buffers = ModuleBuffers(state.model)
+        self._buffers = ModuleBuffers(state.model, state.buffer_policies)
         self._used = slice(_USED, _USED + len(self._gradients.used()))
         self._changes = slice(self._used.stop, self._used.stop + self._buffers.width)
         self._tail = torch.zeros(self._changes.stop, dtype=torch.float64, device=self._device)
@@ -81,6 +81,7 @@ class DataParallel:
         self._lanes = self._rank = self._world = 0
         self._own = range(0)
         self._loss = self._weight = 0.0
+        self._samples = 0
         """Sums of the lane that was computed last."""
 
     def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
@@ -93,6 +94,7 @@ class DataParallel:
         self._lanes = lanes if self._spec.reduction == "Deterministic" else world
         self._own = lanes_of(rank, world, self._lanes)
         self._reductions = [self._reduction(tensor) for tensor in (*self._gradients.flats(), self._tail)]
+        self._buffers.keep(self._state.attempt)
 
     def _reduction(self, tensor: Tensor) -> Reduction:
         if self._spec.reduction == "Fast":
@@ -102,7 +104,6 @@ class DataParallel:
     def step(self, flags: Flags) -> Outcome:
         """One optimizer step over one global batch."""
         ids = self._order.batch(self._state.step)
-        self._buffers.keep()
         decision, finite = self._computed(ids, flags)
         loss_sum, weight, missed = self._tail[_LOSS:_USED].tolist()
         if missed:
@@ -110,6 +111,7 @@ class DataParallel:
             decision, finite = self._computed(ids, flags, early=False)
             loss_sum, weight, _ = self._tail[_LOSS:_USED].tolist()
         self._check_frozen()
+        self._buffers.check(self._tail[self._changes])
         updated = math.isfinite(loss_sum) and finite
         with self._state.changing():
             if updated:
@@ -159,10 +161,23 @@ class DataParallel:
             self._reductions[index].put(last)
             works.append(self._reductions[index].launch())
 
+        try:
+            self._compute_lanes(ids, flags, launch, early=early)
+        except BaseException:
+            self._transport.interrupt()  # what is under way ends now, and no peer waits for this rank
+            self._transport.settle(works)
+            self._buffers.put_back()
+            raise
+        works += self._buffers.launch(self._transport)
+        launch(len(self._reductions) - 1)
+        return works
+
+    def _compute_lanes(self, ids: Tensor, flags: Flags, launch: Callable[[int], None], *, early: bool) -> None:
+        last = max(0, len(self._own) - 1)
         self._state.model.train()
         for row, lane in enumerate(self._own):
             self._compute_lane(ids, lane, launch if row == last else None, early=early)
-            self._fill_tail(flags if row == 0 else Flags())
+            self._fill_tail(flags if row == 0 else Flags(), lane)
             if row != last:
                 for reduction in self._reductions:
                     reduction.put(row)
@@ -171,17 +186,15 @@ class DataParallel:
             self._gradients.arm(launch, early=False)
             self._gradients.finish()
             self._loss = self._weight = 0.0
-            self._fill_tail(flags)
-        launch(len(self._reductions) - 1)
-        return works
+            self._fill_tail(flags, None)
 
     def _compute_lane(self, ids: Tensor, lane: int, launch: Callable[[int], None] | None, *, early: bool) -> None:
         """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going."""
         positions = share(len(ids), self._lanes, lane)
         pieces = list(micro_batches(ids[positions.start : positions.stop], self._spec.micro_batch_size))
         self._gradients.clear()
-        self._buffers.put_back()
         self._loss = self._weight = 0.0
+        self._samples = len(positions)
         seed_lane(self._spec.seed, self._state.step, lane)
         if launch is not None and not pieces:
             self._gradients.arm(launch, early=False)
@@ -196,13 +209,12 @@ class DataParallel:
             self._weight += float(weight)
         self._gradients.finish()
 
-    def _fill_tail(self, flags: Flags) -> None:
+    def _fill_tail(self, flags: Flags, lane: int | None) -> None:
         head = [*encode(flags), self._loss, self._weight, self._gradients.missed, *self._gradients.used()]
         self._tail[: self._used.stop] = torch.tensor(head, dtype=torch.float64)
-        if self._own:
-            self._buffers.write_change(self._weight, self._tail[self._changes])
-        else:
-            self._tail[self._changes].zero_()
+        self._tail[self._changes].zero_()
+        if lane is not None and self._samples:
+            self._buffers.end_lane(self._weight, self._tail[self._changes], leads=lane == 0)
 
     def _update(self, samples: int, weight: float) -> None:
         if weight not in (0.0, samples):
@@ -231,6 +243,7 @@ class DataParallel:
                 total += statistics_of(self._evaluation, self._state.model, self._fetch(dataset, ids)).to(total)
             reduction.put(row)
         self._state.model.train()
+        self._buffers.put_back()  # a measurement leaves no trace, and each rank has measured something else
         if not self._transport.settle([reduction.launch()]):
             raise Interrupted
         reduction.take()
