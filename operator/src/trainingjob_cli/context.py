@@ -39,7 +39,15 @@ StateDir = Annotated[
     typer.Option("--state-dir", metavar="FOLDER", envvar="TRAININGJOB_STATE_DIR", help="Where local jobs are kept.", show_default=False),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The job's namespace.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name.", show_default=False)]
+
+
+def job_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of local jobs that begin so: what a shell completes."""
+    jobs = jobs_in(context.params.get("state_dir"))
+    return sorted({key.name for key in jobs.all() if key.name.startswith(incomplete)})
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The job's name.", show_default=False, autocompletion=job_names)]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The TrainingJob's manifest; - is stdin.", show_default=False)]
 
 

@@ -7,24 +7,37 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage as Place
+from trainingjob_api.storage.entries import Entry, Pin
 from trainingjob_api.storage.log import History
-from trainingjob_cli.archive import clear, open_storage, read_history
+from trainingjob_cli.archive import clear, open_storage
 from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.probes.presence import presence
+from trainingjob_cli.reading.targets import step_of, target
 from trainingjob_cli.run import Logs, Plain, Shown, conclude, execute
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
-from trainingjob_operator.state import JobKey
+from trainingjob_operator.state import JobKey, Manifest
 from trainingjob_operator.status.storage import kept_words
+from trainingjob_storage.appender import Appender
 
-ToStep = Annotated[int, typer.Option("--to-step", min=0, help="The checkpoint to go back to.", show_default=False)]
+_ANSWER_SECONDS = 30.0
+"""How long `rollback` waits for whoever runs the job; a regroup takes a second."""
+_LOOK_SECONDS = 0.1
+
+ToStep = Annotated[
+    str,
+    typer.Option("--to-step", metavar="STEP|latest|previous", help="The checkpoint to go back to.", show_default=False),
+]
 Request = Annotated[str | None, typer.Option("--request", help="The request's id; one is carried out once.", show_default="a new one")]
 Wait = Annotated[bool, typer.Option("--wait", help="Run the job until it is finished, unless somebody else does.")]
 Storage = Annotated[bool, typer.Option("--storage", help="Delete its checkpoints, log and model too.")]
@@ -40,23 +53,62 @@ def rollback(
     namespace: Namespace = "default",
     state_dir: StateDir = None,
 ) -> None:
-    """Step a running or finished job back to a kept checkpoint; the newer ones are hidden."""
+    """Step a running or finished job back to a kept checkpoint, as if it had never gone further. That checkpoint is kept for good."""
+    step_of(to_step)  # what is no step is refused before anything is read
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
     job = find(jobs, key)
     if job.spec.training.script is not None:
         raise Mistake(f"rollback: job {name} runs a script, whose checkpoints are its own; only a task can be stepped back")
-    target = request or f"cli-{secrets.token_hex(4)}"
-    if job.status.last_rollback_request == target:
-        raise Mistake(f"--request {target}: it was carried out before; choose a new id")
-    _refuse_missing(read_history(job.spec.checkpoint.storage, given.read(jobs.folder(key))), to_step)
-    jobs.edit(key, lambda spec: {**spec, "rollback": {"toStep": to_step, "request": target}, "suspend": False})
-    pid = pid_in_charge(jobs.folder(key))
-    if pid is not None:
-        say(f"rollback to step {to_step} asked for (request {target}); process {pid} carries it out")
-    elif not wait:
-        say(f"rollback to step {to_step} asked for (request {target}); nobody runs the job: the same `trainingjob run` carries it out")
-    else:
+    asked = request or f"cli-{secrets.token_hex(4)}"
+    if job.status.last_rollback_request == asked:
+        raise Mistake(f"--request {asked}: it was carried out before; choose a new id")
+    step = _pinned(job, given.read(jobs.folder(key)), to_step)
+    jobs.edit(key, lambda spec: {**spec, "rollback": {"toStep": step, "request": asked}, "suspend": False})
+    if pid_in_charge(jobs.folder(key)) is not None:
+        _follow(jobs, key, step, asked)
+    elif wait:
         _run(jobs, key, plain=plain)
+    else:
+        say(f"job {name} is to go back to step {step} (request {asked}); nobody runs it now: trainingjob resume {name} does it")
+
+
+def _pinned(job: TrainingJob, manifests: Sequence[Manifest], word: str) -> int:
+    """Have the log keep the checkpoint that `word` means, and return its step.
+
+    The same append chooses and pins it, so that retention cannot drop it before the job goes back to it, however fast steps are.
+    """
+    chosen = 0
+
+    def entry(history: History, seq: int) -> Entry | None:
+        nonlocal chosen
+        kept = target(history, word)
+        chosen = kept.step
+        if kept.pinned:
+            return None
+        return Pin(seq=seq, nonce=kept.save, time=time.time(), step=kept.step, save=kept.save, attempt=history.attempt, epoch=history.epoch)
+
+    Appender(open_storage(job.spec.checkpoint.storage, manifests), job.metadata.uid).append(entry)
+    return chosen
+
+
+def _follow(jobs: LocalJobs, key: JobKey, step: int, request: str) -> None:
+    """Wait for the answer of whoever runs the job, and say it.
+
+    Raises:
+        Mistake: the job refuses the request.
+    """
+    until = time.monotonic() + _ANSWER_SECONDS
+    while (pid := pid_in_charge(jobs.folder(key))) is not None and time.monotonic() < until:
+        status = find(jobs, key).status
+        answer = status.condition("RolledBack")
+        if status.last_rollback_request == request and answer is not None:
+            if answer.status != "True":
+                raise Mistake(answer.message)
+            say(f"job {key.name}: {answer.message}")
+            return
+        time.sleep(_LOOK_SECONDS)
+    who = "nobody runs it now" if pid is None else f"process {pid} carries it out"
+    say(f"job {key.name} is to go back to step {step} (request {request}); {who}")
 
 
 def suspend(name: Name, plain: Plain = False, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
@@ -106,13 +158,6 @@ def delete(
         jobs.remove(key)
     rest = "" if storage else f"; what it stored stays in {kept.uri}"
     say(f"job {name} is deleted{rest}")
-
-
-def _refuse_missing(history: History, step: int) -> None:
-    """Say at once what the log would refuse later."""
-    if history.at_step(step) is None:
-        steps = ", ".join(str(kept.step) for kept in history.visible()) or "none yet"
-        raise Mistake(f"--to-step {step}: there is no such checkpoint; visible ones: {steps}")
 
 
 def _run(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.RANK0) -> None:

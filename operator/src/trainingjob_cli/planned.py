@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
-
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import SafeRepresenter
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.context import File
-from trainingjob_cli.reading.scalars import meaning
+from trainingjob_cli.rendering.formats import Objects, ObjectsOption, as_json, as_list, as_yaml
 from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, requested
 from trainingjob_operator.plan import preview
 from trainingjob_operator.settings import Settings
@@ -21,13 +16,25 @@ REDACTED = "<made by the operator>"
 _UID = "00000000-0000-0000-0000-000000000000"
 
 
-def plan(file: File, workers: Workers = None, storage: StorageUri = None, settings: Overrides = None, name: Chosen = None) -> None:
+def plan(
+    file: File,
+    workers: Workers = None,
+    storage: StorageUri = None,
+    settings: Overrides = None,
+    name: Chosen = None,
+    output: ObjectsOption = Objects.YAML,
+) -> None:
     """Print the Kubernetes objects that the operator would make, without making any."""
     job, _ = requested(file, name, settings, workers, storage)
     made = objects(job, Settings(), datetime.now(UTC))
-    print(f"# What the operator makes of {file} in namespace {job.metadata.namespace}: {len(made)} objects.")
-    print("# Names carry a hash of the job's uid, which the API server gives; here it stands for uid 0. Secrets are left out.")
-    print(as_yaml(made), end="")
+    if output is Objects.NAME:
+        print("\n".join(f"{each['kind'].lower()}/{each['metadata']['name']}" for each in made))
+    elif output is Objects.JSON:
+        print(as_json(as_list(made)), end="")
+    else:
+        print(f"# What the operator makes of {file} in namespace {job.metadata.namespace}: {len(made)} objects.")
+        print("# Names carry a hash of the job's uid, which the API server gives; here it stands for uid 0. Secrets are left out.")
+        print(as_yaml(made), end="")
 
 
 def objects(job: TrainingJob, settings: Settings, now: datetime) -> list[Manifest]:
@@ -43,28 +50,3 @@ def redacted(manifest: Manifest) -> Manifest:
     if manifest["kind"] == "Secret":
         secret = {part: dict.fromkeys(manifest[part], REDACTED) for part in ("stringData", "data") if part in manifest}
     return {**manifest, "metadata": metadata, **secret}
-
-
-class _Representer(SafeRepresenter):
-    """Puts a text in quotes where kubectl would read another thing."""
-
-    def text(self, value: str) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if isinstance(meaning(value), str) else "'")
-
-
-_Representer.add_representer(str, _Representer.text)
-
-
-def as_yaml(manifests: list[Manifest]) -> str:
-    """YAML documents, each begun with ---."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Representer = _Representer
-    yaml.default_flow_style = False
-    yaml.width = 120
-    yaml.representer.ignore_aliases = lambda _: True  # the same map twice is written twice: anchors are hard to read
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # kind and name first, as people write them
-    out = io.StringIO()
-    for manifest in manifests:
-        out.write("---\n")
-        yaml.dump(manifest, out)
-    return out.getvalue()

@@ -63,6 +63,8 @@ class Reason(StrEnum):
     STORAGE_WORKS = "StorageWorks"
 
 
+FOLDED = frozenset({Reason.CHECKPOINT_COMMITTED.value})
+"""Shown as one event with the newest message, however often it happens."""
 _STALLS = (
     Reason.WAITING_FOR_STORAGE,
     Reason.WAITING_FOR_LINK,
@@ -72,6 +74,11 @@ _STALLS = (
     Reason.HANGING,
 )
 """Reasons for which no step is finished, and somebody may want to know."""
+
+
+def counted(number: int, thing: str) -> str:
+    """Return the number with its noun: 1 worker, 2 workers."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def normal(reason: Reason, message: str) -> Event:
@@ -124,7 +131,7 @@ def _line(worker: int | None, message: str) -> str:
 def _history(old: Status, new: Status) -> list[Event]:
     events = []
     if old.attempt == 0 and new.attempt > 0:
-        events.append(normal(Reason.CREATED, f"{len(new.workers)} workers are asked for"))
+        events.append(normal(Reason.CREATED, f"{counted(len(new.workers), 'worker')} requested"))
     elif new.attempt > old.attempt:
         point = f"checkpoint {new.restore.step}" if new.restore.kind == "Step" else "the newest checkpoint"
         events.append(normal(Reason.NEW_ATTEMPT, f"attempt {new.attempt} starts from {point}"))

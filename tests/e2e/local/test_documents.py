@@ -27,6 +27,11 @@ def test_the_first_command_trains_the_digits(tmp_path: Path) -> None:
     accuracy = re.search(r"accuracy[^0-9]*(0\.\d+|1\.0+)", shown.stdout)
     assert accuracy is not None, shown.stdout
     assert float(accuracy[1]) >= 0.95
+    (rollback,) = re.findall(r"`trainingjob (rollback digits --to-step \d+)`", README)
+    for line in (rollback, "resume digits --plain"):
+        done = subprocess.run([*COMMAND, *line.split()], env=environment, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert f"goes on from checkpoint {rollback.split()[-1]}" in done.stdout + done.stderr or "RolledBack" in done.stdout + done.stderr
 
 
 def test_ci_calls_the_second_command() -> None:

@@ -2,78 +2,25 @@ import io
 import os
 import shutil
 import stat
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainingjob_api.status import Condition, Status
-from trainingjob_api.storage.entries import Checkpoint, Claim, Entry
-from trainingjob_api.storage.layout import log_key
 from trainingjob_cli import manifest, run
 from trainingjob_cli.__main__ import main
 from trainingjob_cli.changes import ChangeRefusedError
 from trainingjob_cli.run import start_anew
 from trainingjob_operator.local.folder import in_charge
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.state import Event, EventType, JobKey
 from trainingjob_storage.files import FileStore
-
-KEY = JobKey("default", "digits")
-MANIFEST = """
-apiVersion: batch.trainingjob.dev/v1alpha1
-kind: TrainingJob
-metadata: {{name: digits}}
-spec:
-  workers: {{replicas: 3, minReplicas: 2}}
-  training:
-    task: {{class: "tasks:Digits"}}
-    optimizer: {{name: AdamW, learningRate: 1e-3}}
-    globalBatchSize: {batch}
-    epochs: 1
-  checkpoint: {{storage: {{uri: "file://{storage}"}}}}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TRAININGJOB_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("COLUMNS", "160")
-    write_manifest(tmp_path)
-    return tmp_path
-
-
-def write_manifest(folder: Path, batch: int = 8) -> Path:
-    path = folder / "job.yaml"
-    path.write_text(MANIFEST.format(batch=batch, storage=folder / "storage"))
-    return path
-
-
-def make_stored(folder: Path, status: Status | None = None) -> LocalJobs:
-    """A job in the state folder, as `run` makes it."""
-    jobs = LocalJobs(folder / "state")
-    run.keep(jobs, KEY, manifest.load(folder / "job.yaml"), folder)
-    jobs.write_status(KEY, (status or Status()).to_object())
-    return jobs
-
-
-BEGUN = Status(attempt=1, opened_attempt=1, phase="Suspended")
-"""Of a job that has trained."""
+from unit.cli.stored import BEGUN, KEY, make_stored, write_log, write_manifest
 
 
 def keep(jobs: LocalJobs, folder: Path, *settings: str) -> None:
     """What `run` does with the manifest before it runs the job."""
     run.keep(jobs, KEY, manifest.bundle(folder / "job.yaml", None, settings).job, folder)
-
-
-def write_log(folder: Path, *steps: int, owner: str = "u") -> None:
-    store = FileStore(f"file://{folder}/storage", folder / "storage")
-    entries: list[Entry] = [Claim(seq=0, nonce="u", time=0.0, owner_uid=owner, owner_name="default/digits")]
-    for seq, step in enumerate(steps, 1):
-        entries.append(Checkpoint(seq=seq, nonce=str(seq), time=0.0, step=step, save=f"{step:08d}-a", manifest_sha256="0" * 64))
-    for entry in entries:
-        store.create(log_key(entry.seq), entry.to_bytes())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +36,9 @@ def write_log(folder: Path, *steps: int, owner: str = "u") -> None:
         (["suspend", "other"], ["no job other"]),
         (["get", "../etc"], ["NAME '../etc' is no name"]),
         (["get", "digits", "-n", ".."], ["--namespace '..' is no name"]),
-        (["rollback", "digits", "--to-step", "7"], ["--to-step 7", "visible ones: 10, 20"]),
+        (["rollback", "digits", "--to-step", "7"], ["--to-step 7", "can be gone back to: 10, 20"]),
+        (["rollback", "digits", "--to-step", "best"], ["--to-step best", "give a step, latest or previous"]),
+        (["rollback", "digits", "--to-step", "-1"], ["--to-step -1"]),
         (["checkpoints"], ["NAME", "FILE", "--storage"]),
         (["checkpoints", "--storage", "ftp://x"], ["--storage", "file:///"]),
         (["predict", "digits"], ["no model yet"]),
@@ -212,32 +161,6 @@ def test_only_a_complete_job_may_be_made_longer(folder: Path, ended: bool) -> No
     assert (jobs.read(KEY) or {})["spec"]["training"]["epochs"] == 3
 
 
-def test_a_rollback_is_an_edit_of_the_spec(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = make_stored(folder)
-    write_log(folder, 10, 20)
-    assert main(["rollback", "digits", "--to-step", "10", "--request", "r1"]) == 0
-    job = jobs.read(KEY)
-    assert job is not None
-    assert job["spec"]["rollback"] == {"toStep": 10, "request": "r1"}
-    assert job["metadata"]["generation"] == 2
-    assert "nobody runs the job" in capsys.readouterr().err
-
-
-def test_a_request_that_was_carried_out_is_not_asked_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_stored(folder, Status(last_rollback_request="r1"))
-    assert main(["rollback", "digits", "--to-step", "10", "--request", "r1"]) == 2
-    assert "--request r1" in capsys.readouterr().err
-
-
-def test_jobs_are_listed_and_described(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = make_stored(folder, Status(phase="Running", conditions=(Condition(type="Ready", status="True"),)))
-    jobs.add_events(KEY, (Event(EventType.NORMAL, "Created", "3 workers are asked for"),))
-    assert main(["get"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["digits", "Running"]
-    assert main(["describe", "digits"]) == 0
-    assert "3 workers are asked for" in capsys.readouterr().out
-
-
 def test_an_empty_state_folder_says_how_to_begin(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["get"]) == 0
     assert "trainingjob run FILE" in capsys.readouterr().err
@@ -309,77 +232,3 @@ def test_a_failed_job_shows_why_again(folder: Path, capsys: pytest.CaptureFixtur
     make_stored(folder, Status(phase="Failed", conditions=(condition,), attempt=1, opened_attempt=1))
     assert main(["run", str(folder / "job.yaml"), "--plain"]) == 1
     assert "job digits has failed: no such class" in capsys.readouterr().err
-
-
-def test_a_plan_is_kubernetes_objects_without_secrets(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ruamel.yaml import YAML
-
-    assert main(["plan", str(folder / "job.yaml")]) == 0
-    documents = [document for document in YAML(typ="safe").load_all(capsys.readouterr().out) if document]
-    kinds = [document["kind"] for document in documents]
-    assert kinds.count("Pod") == 4
-    assert {"Secret", "Service"} <= set(kinds)
-    secret = next(document for document in documents if document["kind"] == "Secret")
-    assert set(secret["stringData"].values()) == {"<made by the operator>"}
-    assert not (folder / "state").exists()
-
-
-def test_what_is_printed_as_yaml_is_read_again_as_it_was() -> None:
-    from trainingjob_cli.planned import as_yaml
-    from trainingjob_cli.reading.documents import documents
-    from unit.cli.scalars import READ
-
-    whole = {"words": [word for word, _ in READ], "values": [value for _, value in READ], "yes": {"1": "#", "~": "a: b"}}
-    assert documents(as_yaml([whole]), "plan") == [whole]
-
-
-SECRET = """
----
-apiVersion: v1
-kind: Secret
-metadata: {name: keys}
-stringData: {AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: hush}
----
-{apiVersion: v1, kind: Service, metadata: {name: web}}
-"""
-
-
-def test_a_secret_beside_the_job_is_kept_by_its_owner_and_never_printed(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trainingjob_cli import archive, run
-    from trainingjob_operator.local import given
-
-    path = folder / "job.yaml"
-    path.write_text(path.read_text() + SECRET)
-    done = Condition(type="Complete", status="True", reason="Succeeded")
-    jobs = make_stored(folder, Status(phase="Succeeded", conditions=(done,), attempt=1))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the caller's")
-    assert main(["run", str(path), "--plain"]) == 0
-    for command in (["plan", str(path)], ["describe", "digits"], ["get"], ["checkpoints", str(path)], ["checkpoints", "digits"]):
-        assert main(command) == 0
-    shown = "".join(capsys.readouterr())
-    assert "hush" not in shown
-    assert "note: " + str(path) + ": Service web is left out" in shown
-    kept = jobs.folder(KEY).path / "given.json"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    job, secrets = run.requested(path, None, None, None, None)
-    storage = job.spec.checkpoint.storage.model_copy(update={"credentials_secret_name": "keys"})
-    assert given.read(jobs.folder(KEY)) == secrets
-    assert archive.credentials(storage, secrets)["AWS_ACCESS_KEY_ID"] == "id"
-    assert archive.credentials(job.spec.checkpoint.storage, secrets)["AWS_ACCESS_KEY_ID"] == "the caller's"
-    assert main(["delete", "digits"]) == 0
-    assert not kept.exists()
-
-
-def test_a_manifest_comes_from_standard_input_with_changes(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trainingjob_cli.reading.documents import documents
-
-    text = (folder / "job.yaml").read_text()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    assert main(["plan", "-", "--set", "workers.replicas=1e0", "--set", "workers.minReplicas=1", "--set", "metadata.name=other"]) == 0
-    planned = documents(capsys.readouterr().out, "plan")
-    (worker,) = [name for body in planned if "worker" in (name := body["metadata"]["name"])]
-    assert worker.startswith("other-")

@@ -14,6 +14,8 @@ from trainingjob_api.storage.entries import Checkpoint, Claim, Done, Drop, Quara
 from trainingjob_api.storage.log import History
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.live import duration, line, number, panel, view_of
+from trainingjob_cli.rendering.story import folded
+from trainingjob_cli.rendering.watching import Watched
 from trainingjob_operator.state import Observed
 
 TASK = {"task": {"class": "a:B"}, "optimizer": {"name": "SGD", "learningRate": 0.1}, "globalBatchSize": 128, "epochs": 1}
@@ -141,13 +143,47 @@ def test_checkpoints_are_told_as_the_log_has_them() -> None:
     )
     said = text(tables.checkpoints_table(history)).splitlines()
     assert [(row.split()[0], row.split()[4]) for row in said[1:-1]] == [("20", "visible"), ("30", "quarantined"), ("40", "hidden")]
-    assert said[-1] == "dropped: 10"
+    assert said[-1] == "1 older checkpoint deleted (step 10); spec.checkpoint.keep says how many stay"
     assert "2.0 KiB" in said[1]
 
 
 def test_a_description_has_conditions_and_events() -> None:
     status = Status(phase="Running", conditions=(Condition(type="Ready", status="True", reason="Training", message="all train"),))
-    event = {"time": "2026-01-01T12:00:00+00:00", "type": "Warning", "reason": "WorkerLost", "message": "worker 1: [killed]"}
-    said = text(tables.description(make_job(status), [event]))
-    for part in ("Ready", "all train", "WorkerLost", "worker 1: [killed]", "file:///a"):
+    events = folded([make_event(0, "WorkerLost", "worker 1: [killed]", kind="Warning")])
+    said = text(tables.description(make_job(status), events, NOW + timedelta(seconds=75)))
+    for part in ("Ready", "all train", "75s", "WorkerLost", "worker 1: [killed]", "file:///a"):
         assert part in said
+
+
+def make_event(second: int, reason: str, message: str, kind: str = "Normal") -> dict[str, str]:
+    return {"time": (NOW + timedelta(seconds=second)).isoformat(), "type": kind, "reason": reason, "message": message}
+
+
+def test_what_keeps_happening_is_one_line_that_counts_and_leaves_room_for_the_rest() -> None:
+    saves = [make_event(2 * number, "CheckpointCommitted", f"checkpoint {number} is in storage") for number in range(200)]
+    lost = [make_event(50, "WorkerLost", "worker 1: killed"), make_event(70, "WorkerLost", "worker 1: killed")]
+    story = folded(sorted([*saves, *lost, make_event(60, "Recovered", "2 of 3 workers train")], key=lambda event: event["time"]))
+    assert [(told.reason, told.count) for told in story] == [("Recovered", 1), ("WorkerLost", 2), ("CheckpointCommitted", 200)]
+    assert story[-1].message == "checkpoint 199 is in storage"
+    said = text(tables.description(make_job(), story, NOW + timedelta(seconds=400)))
+    assert "2s (x200 over 6m)" in said.replace("   ", " ")
+
+
+def test_a_watched_job_is_shown_again_when_something_but_its_age_has_changed() -> None:
+    watched = Watched(["NAME", "PHASE", "AGE"], 2)
+    assert watched.lines([]) == []
+    assert watched.lines([("a", ["digits", "Running", "1s"])]) == ["NAME     PHASE     AGE", "digits   Running   1s"]
+    assert watched.lines([("a", ["digits", "Running", "2s"])]) == []
+    assert watched.lines([("a", ["digits", "Running", "2s"]), ("b", ["other", "Pending", "0s"])]) == ["other    Pending   0s"]
+    assert watched.lines([("a", ["digits", "Succeeded", "3s"])]) == ["digits   Succeeded   3s"]
+
+
+def test_many_deleted_checkpoints_are_a_count() -> None:
+    saves = tuple(f"{step:08d}-a" for step in range(50, 9050, 50))
+    entries = [
+        Claim(seq=0, nonce="u", time=0.0, owner_uid="u", owner_name="default/digits"),
+        Drop(seq=1, nonce="d", time=0.0, saves=saves),
+    ]
+    said = text(tables.checkpoints_table(History().extend(entries)))
+    assert "180 older checkpoints deleted (steps 50 to 9000)" in said
+    assert len(said.splitlines()) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,34 +11,49 @@ from rich.text import Text
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
-from trainingjob_api.storage.log import History
+from trainingjob_api.storage.log import History, Kept
 from trainingjob_cli.rendering.live import PHASE_STYLES, duration, number
+from trainingjob_cli.rendering.story import Told
+from trainingjob_operator.reasons import counted
 
 _TITLES = {"f1": "F1", "r2": "R²", "mae": "mean absolute error", "mse": "mean squared error", "rmse": "root mean squared error"}
 _FIRST = ("accuracy", "precision", "recall", "f1", "r2", "rmse", "mae")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
+COLUMNS = ("NAME", "PHASE", "WORKERS", "STEP", "PROGRESS", "LOSS", "CHECKPOINT", "RESTARTS", "GOODPUT", "AGE")
+"""Those of `kubectl get trainingjobs`."""
+WIDE = ("ATTEMPT", "STORAGE", "MESSAGE")
+"""Those that `-o wide` adds."""
+
+
 def jobs_table(jobs: Sequence[TrainingJob], now: datetime) -> Table:
     """The columns of `kubectl get trainingjobs`."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for title in ("NAME", "PHASE", "WORKERS", "STEP", "PROGRESS", "LOSS", "CHECKPOINT", "RESTARTS", "GOODPUT", "AGE"):
+    for title in COLUMNS:
         table.add_column(title, no_wrap=True)
     for job in jobs:
-        status, shown = job.status, job.status.display
-        table.add_row(
-            job.metadata.name,
-            Text(status.phase or "Pending", style=PHASE_STYLES.get(status.phase, "")),
-            shown.workers,
-            shown.step,
-            shown.progress,
-            "" if status.loss is None else number(status.loss),
-            "" if status.checkpoint is None else str(status.checkpoint),
-            str(status.restarts),
-            status.goodput,
-            age(job.metadata.creation_timestamp, now),
-        )
+        name, phase, *rest = cells(job, now)
+        table.add_row(name, Text(phase, style=PHASE_STYLES.get(phase, "")), *rest)
     return table
+
+
+def cells(job: TrainingJob, now: datetime, *, wide: bool = False) -> list[str]:
+    """What a job's row has in each column."""
+    status, shown = job.status, job.status.display
+    found = [
+        job.metadata.name,
+        status.phase or "Pending",
+        shown.workers,
+        shown.step,
+        shown.progress,
+        "" if status.loss is None else number(status.loss),
+        "" if status.checkpoint is None else str(status.checkpoint),
+        str(status.restarts),
+        status.goodput,
+        age(job.metadata.creation_timestamp, now),
+    ]
+    return [*found, str(status.attempt), job.spec.checkpoint.storage.uri, " ".join(status.message.split())] if wide else found
 
 
 def age(created: datetime | None, now: datetime) -> str:
@@ -111,7 +126,7 @@ def failure(job: TrainingJob, log_lines: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def description(job: TrainingJob, events: Sequence[Mapping[str, str]]) -> RenderableType:
+def description(job: TrainingJob, events: Sequence[Told], now: datetime) -> RenderableType:
     """Status, conditions and events of one job."""
     status = job.status
     facts = Table.grid(padding=(0, 2))
@@ -124,30 +139,40 @@ def description(job: TrainingJob, events: Sequence[Mapping[str, str]]) -> Render
         ("Step", status.display.step or "-"),
         ("Loss", number(status.loss)),
         ("Checkpoints", ", ".join(map(str, status.checkpoints)) or "-"),
-        ("Last saved", f"{status.last_checkpoint_time:%Y-%m-%d %H:%M:%S} UTC" if status.last_checkpoint_time is not None else "-"),
+        ("Last saved", "-" if status.last_checkpoint_time is None else clock(status.last_checkpoint_time)),
         ("Failures", f"{status.failures} counted, {status.restarts} restarts"),
         ("Goodput", status.goodput),
         ("Storage", job.spec.checkpoint.storage.uri),
         ("Model", status.model or "-"),
     ):
         facts.add_row(f"{title}:", Text(value))
-    return Group(facts, Text("\nConditions:"), _conditions(status), Text("\nEvents:"), _events(events))
+    return Group(facts, Text("\nConditions:"), _conditions(status), Text("\nEvents:"), _events(events, now))
+
+
+def clock(moment: datetime) -> str:
+    """Return a moment in the time zone of whoever looks."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def state_of(kept: Kept) -> str:
+    """Return whether a checkpoint can be gone back to, in one word."""
+    return "quarantined" if kept.quarantined else "hidden" if kept.hidden else "visible"
 
 
 def checkpoints_table(history: History) -> RenderableType:
-    """What the log says of every checkpoint."""
+    """What the log says of every checkpoint that is kept, and how many are not."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for title in ("STEP", "TIME", "ATTEMPT", "STATE", "SIZE", "SAVE"):
         table.add_column(title, no_wrap=True)
     for kept in sorted(history.checkpoints.values(), key=lambda kept: kept.entry.seq):
-        state = "quarantined" if kept.quarantined else "hidden" if kept.hidden else "visible"
-        moment = datetime.fromtimestamp(kept.entry.time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         note = " (pinned)" if kept.pinned else ""
-        table.add_row(str(kept.step), moment, str(kept.entry.attempt), state + note, size(kept.entry.bytes), kept.save)
+        moment = clock(datetime.fromtimestamp(kept.entry.time, UTC))
+        table.add_row(str(kept.step), moment, str(kept.entry.attempt), state_of(kept) + note, size(kept.entry.bytes), kept.save)
     if not history.dropped:
         return table
-    steps = ", ".join(str(int(save.partition("-")[0])) for save in sorted(history.dropped))
-    return Group(table, Text(f"dropped: {steps}"))
+    steps = [int(save.partition("-")[0]) for save in history.dropped]
+    gone = f"step {steps[0]}" if len(steps) == 1 else f"steps {min(steps)} to {max(steps)}"
+    return Group(table, Text(f"{counted(len(steps), 'older checkpoint')} deleted ({gone}); spec.checkpoint.keep says how many stay"))
 
 
 def size(count: int) -> str:
@@ -169,10 +194,11 @@ def _conditions(status: Status) -> Table:
     return table
 
 
-def _events(events: Sequence[Mapping[str, str]]) -> Table:
+def _events(events: Sequence[Told], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 2))
-    for title in ("TIME", "TYPE", "REASON", "MESSAGE"):
+    for title in ("LAST SEEN", "TYPE", "REASON", "MESSAGE"):
         table.add_column(title)
     for event in events:
-        table.add_row(event["time"], event["type"], event["reason"], Text(event["message"]))
+        often = f" (x{event.count} over {age(event.first, now)})" if event.count > 1 else ""
+        table.add_row(age(event.last, now) + often, event.type, event.reason, Text(event.message))
     return table

@@ -14,15 +14,13 @@ from hashlib import sha256
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.cluster.api import MERGE_PATCH, Api, ApiError, ClosingError, Unreachable
 from trainingjob_operator.cluster.resources import EVENTS
-from trainingjob_operator.reasons import Reason
+from trainingjob_operator.reasons import FOLDED
 from trainingjob_operator.state import Event, Manifest
 
 logger = logging.getLogger(__name__)
 
 COMPONENT = "trainingjob-operator"
 MAX_MESSAGE = 1024
-_FOLDED = frozenset({Reason.CHECKPOINT_COMMITTED.value})
-"""Told by one event with the newest message, however often."""
 _REMEMBERED = 4096
 
 
@@ -54,7 +52,7 @@ class Events:
                 logger.warning("%s/%s: an event was lost (%s): %s", job.metadata.namespace, job.metadata.name, event.reason, error)
 
     async def _post(self, job: TrainingJob, event: Event, now: datetime) -> None:
-        identity = (job.metadata.uid, event.reason, "" if event.reason in _FOLDED else event.message)
+        identity = (job.metadata.uid, event.reason, "" if event.reason in FOLDED else event.message)
         series = self._series.get(identity)
         if series is not None and await self._again(job.metadata.namespace, series, event, now):
             self._series.move_to_end(identity)
