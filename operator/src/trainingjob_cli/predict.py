@@ -43,7 +43,8 @@ def predict(
     if rows is None and sys.stdin.isatty():
         raise Mistake("predict: give --rows FILE (CSV or JSON lines), or rows on standard input")
     place, options, environ = _located(model, namespace, state_dir)
-    command = [sys.executable, "-m", f"{TRAINER}.predict", place, *options, "--rows", str(rows or "-"), "--output", output]
+    environ["TRAININGJOB_IMPORT_PATH"] = environ.pop("PYTHONPATH", "")
+    command = [sys.executable, "-Pm", f"{TRAINER}.predict", place, *options, "--rows", str(rows or "-"), "--output", output]
     raise typer.Exit(subprocess.run(command, env=environ, check=False).returncode)
 
 

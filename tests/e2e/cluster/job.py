@@ -20,7 +20,7 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
         began = int(open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[19])
     except OSError:
         continue
-    if command[1:3] in (['-m', 'trainingjob_trainer'], ['-m', 'trainingjob_agent']):
+    if command[2:3] in (['trainingjob_trainer'], ['trainingjob_agent']):
         found.append([int(pid), began])
 print(json.dumps(sorted(found)))
 """

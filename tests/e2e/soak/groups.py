@@ -63,7 +63,7 @@ class Group:
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
                 told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
                 for program in PROGRAMS:
-                    if words[1:3] == ["-m", program]:
+                    if words[1:2] and words[1].endswith("m") and words[2:3] == [program]:
                         found[program] = int(told["VmRSS"].split()[0]) / 1024
         return found
 

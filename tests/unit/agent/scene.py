@@ -44,7 +44,8 @@ from trainingjob_api.contract.tls import server_context
 
 DEADLINE = 20.0
 TOKEN = "the-workers-token"
-STAND_IN = Path(__file__).parent / "stand_in"
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+"""What agents start in place of the training process."""
 M = TypeVar("M")
 
 
@@ -272,7 +273,7 @@ class Scene:
             scratch=str(self.folder / f"scratch-{worker}"),
         )
         own = {name: value for name, value in os.environ.items() if not name.startswith(("TRAININGJOB_", "COV_", "PYTEST_"))}
-        return own | told.to_env() | {"FAKE_SOCKET": str(self.puppets.path), "PYTHONPATH": str(STAND_IN), "USERS_OWN": "kept"}
+        return own | told.to_env() | {"FAKE_SOCKET": str(self.puppets.path), "PYTHONPATH": "/users/own", "USERS_OWN": "kept"}
 
     @contextlib.asynccontextmanager
     async def agent(
@@ -297,8 +298,10 @@ class Scene:
         """An agent as a process of its own."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "trainingjob_agent",
+            "-c",
+            "import runpy, sys; from trainingjob_agent.process import slot; slot.TRAINER = tuple(sys.argv[1:]);"
+            " runpy.run_module('trainingjob_agent', run_name='__main__')",
+            *STAND_IN,
             env=self.environ(**spec),
             stdout=stdout,
             stderr=asyncio.subprocess.STDOUT,

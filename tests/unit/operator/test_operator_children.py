@@ -122,7 +122,7 @@ def test_worker() -> None:
                 {
                     "name": "worker",
                     "image": "image:1",
-                    "command": ["python", "-m", "trainingjob_agent"],
+                    "command": ["python", "-EPum", "trainingjob_agent"],
                     "env": [
                         variable("PYTHONUNBUFFERED", "1"),
                         variable("OMP_NUM_THREADS", "1"),
@@ -194,7 +194,7 @@ def test_rendezvous() -> None:
                 {
                     "name": "rendezvous",
                     "image": SETTINGS.rendezvous_image,
-                    "command": ["python", "-m", "trainingjob_rendezvous"],
+                    "command": ["python", "-EPum", "trainingjob_rendezvous"],
                     "env": [
                         variable("PYTHONUNBUFFERED", "1"),
                         variable("TRAININGJOB_JOB", "team/digits"),

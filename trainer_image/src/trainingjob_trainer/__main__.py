@@ -22,6 +22,7 @@ from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_trainer.channel import Channel
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
+from trainingjob_trainer.checks.imports import find_users_modules
 from trainingjob_trainer.checks.mistakes import UserMistake, blame, ended_by_itself, first_mistake
 from trainingjob_trainer.checks.returned import batch_of
 from trainingjob_trainer.recovery import Member
@@ -38,6 +39,7 @@ def main(environ: Mapping[str, str]) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the agent's word counts
     environment = ProcessEnvironment.from_env(environ)
+    find_users_modules(environment.import_path)
     channel = Channel(socket.socket(fileno=environment.channel), lost=lambda: os._exit(ExitCode.CRASHED))
     channel.start()
     try:

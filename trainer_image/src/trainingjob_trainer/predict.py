@@ -25,6 +25,7 @@ from trainingjob_api.storage.entries import BadEntry, Export, parse_entry
 from trainingjob_api.storage.layout import LOG_PREFIX, parse_log_key
 from trainingjob_storage.errors import NotFound, StorageError
 from trainingjob_storage.store import Store, open_store
+from trainingjob_trainer.checks.imports import find_users_modules
 from trainingjob_trainer.export import FORMAT, MODEL_FILE, WEIGHTS_FILE, ModelCard
 from trainingjob_trainer.rows import read_rows
 from trainingjob_trainer.task import Answer, Task, load_task
@@ -164,6 +165,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str], stdin: TextIO, std
 
 def main() -> int:
     """The program. Exit codes: 0 answered, 1 what was given cannot be used, 2 wrong arguments."""
+    find_users_modules(os.environ.get("TRAININGJOB_IMPORT_PATH", ""))
     try:
         run(sys.argv[1:], os.environ, sys.stdin, sys.stdout)
     except UnicodeDecodeError:

@@ -41,6 +41,8 @@ class ProcessEnvironment(Environment):
     process: int
     life: int
     interface: str | None = None
+    import_path: str = ""
+    """The user's PYTHONPATH, for the task's module and its modules; this process's own modules are found without it."""
 
     def member(self) -> MemberId:
         """Who this process is."""

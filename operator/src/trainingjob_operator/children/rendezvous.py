@@ -15,7 +15,8 @@ from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Role
 
-COMMAND = ["python", "-m", "trainingjob_rendezvous"]
+COMMAND = ["python", "-EPum", "trainingjob_rendezvous"]
+"""As worker.COMMAND: on one machine the user's folder may be the working folder."""
 _ELSEWHERE = "-"
 """Stands in the environment's model for what is filled in elsewhere."""
 _SECRETS = {

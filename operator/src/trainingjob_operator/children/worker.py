@@ -16,7 +16,8 @@ from trainingjob_operator.identity import Identity
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest, Role
 
-COMMAND = ["python", "-m", "trainingjob_agent"]
+COMMAND = ["python", "-EPum", "trainingjob_agent"]
+"""Neither PYTHONPATH nor the working folder, which are the user's, are where the agent looks for modules."""
 _ELSEWHERE = "-"
 """Stands in the environment's model for what is filled in elsewhere."""
 _NOT_IN_THE_TEMPLATE = ("TOKEN", "ADDRESS", "WORKER", "INCARNATION", "CONFIG")

@@ -24,7 +24,7 @@ from trainingjob_api.contract.stamps import MemberStamp
 
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
-TRAINER = (sys.executable, "-m", "trainingjob_trainer")
+TRAINER = (sys.executable, "-Pm", "trainingjob_trainer")
 
 
 class TrainerSlot:
@@ -161,8 +161,10 @@ class TrainerSlot:
             process=member.process,
             life=member.life,
             interface=settings.told.interface,
+            import_path=settings.environ.get("PYTHONPATH", ""),
         )
         environment = child_environment(settings.environ, told.to_env())
+        environment.pop("PYTHONPATH", None)  # a random.py of the user's is not to be torch's and ours
         return Life.start(TRAINER, environment, log, (told.channel, told.stamp))
 
     def _ended(self, member: MemberId, end: End, stamp: Stamp, log: LifeLog, conversation: Conversation) -> MemberReport:

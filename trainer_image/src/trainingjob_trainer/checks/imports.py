@@ -1,12 +1,15 @@
-"""Imports the module of a task; whatever its code does then is told with the module's name. Effects: the import."""
+"""Imports the module of a task; whatever its code does then is told with the module's name. Effects: the import, the import path."""
 
 from __future__ import annotations
 
 import importlib
 import io
+import os
+import site
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
@@ -44,6 +47,20 @@ def import_task(name: str) -> ModuleType:
             raise ValueError(f"{_FIELD}: {name} cannot be imported: {error}") from error
         except Exception as error:
             raise ValueError(f"{_FIELD}: {name} cannot be imported: {blame(error, name).message}") from error
+
+
+def find_users_modules(import_path: str) -> None:
+    """Have the user's modules found from now on: in the working folder, and in the folders of `import_path`, a PYTHONPATH.
+
+    They come after the standard library and before installed packages: a random.py beside the manifest is not torch's, and a datasets.py is
+    the task's. Processes that this one starts get the path as PYTHONPATH.
+    """
+    folders = [part for part in import_path.split(os.pathsep) if part]
+    if folders:
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+    installed = {*site.getsitepackages(), site.getusersitepackages()}
+    place = next((index for index, folder in enumerate(sys.path) if folder in installed), len(sys.path))
+    sys.path[place:place] = [folder for folder in dict.fromkeys([str(Path.cwd()), *folders]) if folder not in sys.path]
 
 
 class _Heard(io.TextIOBase):
