@@ -27,7 +27,7 @@ from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
 from trainingjob_operator.state import JobKey, Manifest
-from trainingjob_operator.status.storage import kept_words
+from trainingjob_operator.status.script import stopped_words
 from trainingjob_storage.appender import Appender
 
 _ANSWER_SECONDS = 30.0
@@ -173,5 +173,4 @@ def _end_in_order(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
     if outcome is not Outcome.SUSPENDED:
         conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
         return
-    status = find(jobs, key).status
-    say(f"job {key.name} is suspended: {kept_words(status.step, status.checkpoint)}; nobody runs it now")
+    say(f"job {key.name} is suspended: {stopped_words(find(jobs, key))}; nobody runs it now")

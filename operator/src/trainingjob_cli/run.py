@@ -43,7 +43,7 @@ from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.state import JobKey, Manifest
-from trainingjob_operator.status.storage import kept_words
+from trainingjob_operator.status.script import stopped_words
 from trainingjob_storage.store import Store
 
 Workers = Annotated[
@@ -208,7 +208,7 @@ def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None
     if outcome is Outcome.FAILED:
         say(tables.failure(job, last_words(jobs.folder(key), job)))
         raise typer.Exit(EXIT_FAILED)
-    kept = kept_words(job.status.step, job.status.checkpoint)
+    kept = stopped_words(job)
     if outcome is Outcome.SUSPENDED:
         say(f"{kept}; the same command resumes: {again}")
     else:

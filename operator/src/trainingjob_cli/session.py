@@ -22,10 +22,12 @@ from trainingjob_cli.rendering.live import problem_of, view_of
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
 from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.policy.suspend import limit_seconds
 from trainingjob_operator.queue import WorkQueue
 from trainingjob_operator.reconcile import reconcile
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Event, JobKey, Observed, Plan, Pod
+from trainingjob_operator.status.script import is_script
 
 _LOOK_SECONDS = 0.2
 """How often the view is refreshed and the job's file looked at."""
@@ -135,7 +137,7 @@ class Session:
     async def _drain(self) -> None:
         """The job has ended: let its processes go in order, and see that they do."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(self._end_seconds() if self._runs_script() else _DRAIN_SECONDS):
                 while self._seen is not None and any(not pod.over() for pod in self._seen.pods) and self._interrupts < 2:
                     await self._turned.wait()
                     self._turned.clear()
@@ -158,12 +160,20 @@ class Session:
         self._interrupts += 1
         if self._interrupts == 1:
             self._jobs.edit(self._key, lambda spec: {**spec, "suspend": True})
-            self._display.note("saving, then stopping; Ctrl-C again ends it at once")
+            doing = "the script is told to end" if self._runs_script() else "saving, then stopping"
+            self._display.note(f"{doing}; Ctrl-C again ends it at once")
             self._queue.add(self._key)
-            limit = self._settings.suspend_timeout_seconds + _STOP_MARGIN_SECONDS
+            limit = self._end_seconds() + _STOP_MARGIN_SECONDS
             self._stop_by = asyncio.get_running_loop().time() + limit
             asyncio.get_running_loop().call_later(limit + _LOOK_SECONDS, self._turned.set)
         self._turned.set()
+
+    def _runs_script(self) -> bool:
+        return self._seen is not None and is_script(self._seen.job)
+
+    def _end_seconds(self) -> float:
+        """How long an end in order may take."""
+        return self._settings.suspend_timeout_seconds if self._seen is None else limit_seconds(self._seen.job.spec, self._settings)
 
     async def _watch_file(self) -> None:
         """Another command edits the job (rollback, suspend, delete): see it soon."""

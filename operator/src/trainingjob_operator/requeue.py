@@ -24,7 +24,7 @@ def next_look(
             silence = seen.job.spec.recovery.replace_after_seconds - max(seen.silent_seconds.values(), default=0.0)
             times = (figures, deadline.remaining(seen, ledger), silence, gang.remaining(seen, decision.wanted, now))
         case Course.STOPPING if decision.wanted.stop is not None:
-            left = suspend.remaining(decision.wanted.stop, settings, now)
+            left = suspend.remaining(seen, decision.wanted.stop, settings, now)
             times = (figures, deadline.remaining(seen, ledger), left)
         case Course.RELEASED:
             times = (deadline.remaining(seen, ledger), gang.pause_left(seen, now))

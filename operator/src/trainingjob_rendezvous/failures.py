@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trainingjob_api.contract.messages import Failure, FailureCause, MemberId, Phase
 from trainingjob_rendezvous.quorum.members import Member
+from trainingjob_rendezvous.quorum.waits import workers
 
 KEPT = 20
 """Failures in a report."""
@@ -14,7 +15,6 @@ REMEMBERED = 4096
 GUESSES = (FailureCause.LOST, FailureCause.SILENT)
 """What is only inferred from a connection; what is seen of the process itself is better."""
 _LONGEST = 1024
-_NAMED = 8
 
 
 def with_leavers(failure: Failure, members: Sequence[Member]) -> Failure:
@@ -22,11 +22,9 @@ def with_leavers(failure: Failure, members: Sequence[Member]) -> Failure:
     if failure.phase != Phase.STEPPING or failure.step is not None:  # a Task's processes know the step
         return failure
     early = [member for member in members if member.phase is Phase.FINISHING and member.generation == failure.generation]
-    workers = sorted({member.id.worker for member in early})
-    if not workers:
+    if not early:
         return failure
-    named = ", ".join(map(str, workers[:_NAMED])) + (" and others" if len(workers) > _NAMED else "")
-    added = f"; worker {named} had ended with 0 before"
+    added = f"; {workers(early)} had ended with 0 before"
     return failure.model_copy(update={"message": failure.message[: _LONGEST - len(added)] + added})
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
 from trainingjob_operator.state import Observed, Pod, Role
+from trainingjob_operator.status.script import is_script
 
 _ROUNDING = 1000
 _BESIDE_BAR, _NARROWEST_BAR, _WIDEST_BAR = 64, 10, 40
@@ -38,6 +39,8 @@ class RunView:
     restarts: int
     goodput: str
     reporting: bool
+    script: bool = False
+    """It runs a script, whose steps and checkpoints are its own."""
     warning: str = ""
     """What is wrong although the job trains."""
 
@@ -45,7 +48,8 @@ class RunView:
 def view_of(seen: Observed, status: Status) -> RunView:
     """What is to be shown: the rendezvous' newest report where there is one, the status where not."""
     report = seen.report if seen.reporting else None
-    step = report.step if report is not None and report.step is not None else status.step
+    script = is_script(seen.job)
+    step = report.step if report is not None and report.step is not None and not script else status.step
     total = (report.total_steps if report is not None else 0) or status.total_steps
     loss = report.loss if report is not None and report.loss is not None else status.loss
     checkpoint = report.log.checkpoint if report is not None and report.log is not None else status.checkpoint
@@ -65,6 +69,7 @@ def view_of(seen: Observed, status: Status) -> RunView:
         restarts=status.restarts,
         goodput=status.goodput,
         reporting=seen.reporting,
+        script=script,
         warning=_warning(status),
     )
 
@@ -88,11 +93,11 @@ def panel(view: RunView, width: int = 60) -> RenderableType:
         Text(view.name, "bold"),
         Text(view.phase, PHASE_STYLES.get(view.phase, "cyan")),
         Text(f"workers {view.training}/{view.wanted}"),
-        Text(f"checkpoint {_or_dash(view.checkpoint)}"),
+        *([] if view.script else [Text(f"checkpoint {_or_dash(view.checkpoint)}")]),
         Text(f"restarts {view.restarts}"),
         Text(f"goodput {view.goodput or '-'}"),
     ]
-    lines: list[RenderableType] = [*_flowed(state, width), *_progress(view, width)]
+    lines: list[RenderableType] = [*_flowed(state, width), *([] if view.script else _progress(view, width))]
     if view.message and view.phase != "Running":
         lines.append(Text(view.message, style="dim"))
     elif view.warning:
@@ -132,14 +137,17 @@ def _flowed(parts: list[Text], width: int) -> list[Text]:
 
 def line(view: RunView) -> str:
     """The same for a log file."""
-    parts = [
-        f"{view.name} {view.phase}",
-        f"workers {view.training}/{view.wanted}",
+    figures = [
         f"step {steps(view)}",
         f"loss {number(view.loss)}",
         rate(view.samples_per_second),
         f"ETA {duration(view.seconds_left)}",
         f"checkpoint {_or_dash(view.checkpoint)}",
+    ]
+    parts = [
+        f"{view.name} {view.phase}",
+        f"workers {view.training}/{view.wanted}",
+        *([] if view.script else figures),
         f"restarts {view.restarts}",
         f"goodput {view.goodput or '-'}",
     ]

@@ -35,9 +35,9 @@ def completed(seen: Observed, wanted: Wanted) -> Outcome | None:
     """Success, if this attempt's log or one of its workers says so."""
     report = current_report(seen)
     if report is not None and report.log is not None and report.log.done and _is_ours(seen, report.log.attempt):
-        return _success()
+        return _success(seen)
     if done_words(seen, wanted):
-        return _success()
+        return _success(seen)
     return None
 
 
@@ -46,8 +46,10 @@ def _is_ours(seen: Observed, logged: int) -> bool:
     return logged >= seen.job.status.attempt
 
 
-def _success() -> Outcome:
-    return Outcome(True, Reason.SUCCEEDED, "the last step is done, and the model is in storage")
+def _success(seen: Observed) -> Outcome:
+    script = seen.job.spec.training.script is not None
+    words = "the script ended with 0 on every worker" if script else "the last step is done, and the model is in storage"
+    return Outcome(True, Reason.SUCCEEDED, words)
 
 
 def reason(word: str, *, complete: bool = False) -> Reason:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.status import StopRecord
 from trainingjob_operator.policy import rollback
 from trainingjob_operator.policy.wanted import Wanted, current_report, made, pods_of
@@ -21,7 +22,8 @@ SUSPEND = "Suspend"
 
 def request(seen: Observed, now: datetime) -> StopRecord:
     """The stop that `suspend: true` asks for; its id is that of the manifest's generation."""
-    return StopRecord(request=f"suspend-{seen.job.metadata.generation}", time=now, reason=SUSPEND)
+    words = "the script is told to end; then the pods are given back" if seen.job.spec.training.script is not None else ""
+    return StopRecord(request=f"suspend-{seen.job.metadata.generation}", time=now, reason=SUSPEND, message=words)
 
 
 def reached(seen: Observed, wanted: Wanted, stop: StopRecord, settings: Settings, now: datetime) -> bool:
@@ -30,12 +32,18 @@ def reached(seen: Observed, wanted: Wanted, stop: StopRecord, settings: Settings
     if report is not None and report.stopped == stop.request:
         return True
     runs = (pod for pod in pods_of(seen, wanted).values() if not pod.over() and pod.phase is not PodPhase.PENDING)
-    return not any(runs) or remaining(stop, settings, now) <= 0
+    return not any(runs) or remaining(seen, stop, settings, now) <= 0
 
 
-def remaining(stop: StopRecord, settings: Settings, now: datetime) -> float:
+def remaining(seen: Observed, stop: StopRecord, settings: Settings, now: datetime) -> float:
     """Seconds until the time limit."""
-    return settings.suspend_timeout_seconds - (now - stop.time).total_seconds()
+    return limit_seconds(seen.job.spec, settings) - (now - stop.time).total_seconds()
+
+
+def limit_seconds(spec: JobSpec, settings: Settings) -> float:
+    """How long an end in order may take. A script has its pod's grace, however long the user has made that."""
+    grace = spec.workers.template.termination_grace_period_seconds or settings.termination_grace_seconds
+    return max(settings.suspend_timeout_seconds, grace if spec.training.script is not None else 0.0)
 
 
 def is_suspended(seen: Observed) -> bool:

@@ -14,6 +14,7 @@ from trainingjob_operator.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status.phase import is_under_way
+from trainingjob_operator.status.script import is_script
 from trainingjob_operator.status.stall import reason
 from trainingjob_operator.status.storage import kept_words, storage_words, without_training
 from trainingjob_operator.status.waiting import obstacle, released
@@ -106,7 +107,9 @@ def _suspended(seen: Observed) -> str:
         return condition.message if condition is not None else ""
     if stop is None:
         return "suspended before anything was made"
-    if not status.total_steps:  # a script's steps and checkpoints are its own
+    if is_script(seen.job):
+        return "the script has ended, and the pods are given back"
+    if not status.total_steps:
         return "the pods are given back" + (f"; checkpoint {status.checkpoint} is in storage" if status.checkpoint is not None else "")
     report = current_report(seen)
     step, log = (report.step, report.log) if report is not None else (None, None)

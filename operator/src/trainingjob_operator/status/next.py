@@ -21,6 +21,7 @@ from trainingjob_operator.policy import Course, Decision, attempts, rollback
 from trainingjob_operator.policy.wanted import current_report, done_words, is_unheard_yet
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
+from trainingjob_operator.status import script
 from trainingjob_operator.status.conditions import conditions
 from trainingjob_operator.status.phase import JobPhase, is_stalled, is_training, is_under_way, phase
 from trainingjob_operator.status.stall import ROWS
@@ -106,6 +107,8 @@ def _stalled(seen: Observed, reached: str, report: Report | None, ledger: Ledger
 def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> str:
     """Who trains; or why no step is taken, and who waits for whom."""
     report, before = current_report(seen), seen.job.status.condition("Ready")
+    if script.is_script(seen.job):
+        return script.working(ready, workers, seen.job.spec.workers.replicas)
     if ready:
         cut = f"; {report.links}" if report is not None and report.links else ""
         return f"{workers} of {seen.job.spec.workers.replicas} workers train{cut}"
@@ -169,7 +172,7 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
     fields: dict[str, Any] = {"ledger": ledger, "ledger_mark": max(now, old.ledger_mark or now), "goodput": goodput_ledger.goodput(ledger)}
     if report is None:
         return fields
-    if report.step is not None:
+    if report.step is not None and not script.is_script(seen.job):
         fields |= {"step": report.step, "loss": _shown(report.loss), "samples_per_second": _shown(report.samples_per_second) or None}
     if report.log is not None:
         log = report.log
@@ -178,9 +181,20 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
         if log.checkpoint != old.checkpoint or old.last_checkpoint_time is None:
             fields["last_checkpoint_time"] = commit_time(log)
     result = report.log.result if report.log is not None and report.log.done else {}
-    if report.step is None and report.log is not None and report.log.done and report.log.checkpoint is not None:
+    if (
+        report.step is None
+        and not script.is_script(seen.job)
+        and report.log is not None
+        and report.log.done
+        and report.log.checkpoint is not None
+    ):
         fields["step"] = report.log.checkpoint  # the last word on a finished job
     return fields | {"total_steps": report.total_steps or old.total_steps, "metrics": result or report.metrics or old.metrics}
+
+
+def _last_step(seen: Observed, report: Report) -> int | None:
+    """The log's last word on the step of a finished job."""
+    return report.log.checkpoint if report.log is not None and report.log.done and not script.is_script(seen.job) else None
 
 
 def _history(seen: Observed, decision: Decision, report: Report | None, ledger: Ledger) -> dict[str, Any]:
@@ -189,7 +203,7 @@ def _history(seen: Observed, decision: Decision, report: Report | None, ledger: 
     marks: tuple[StepMark, ...] = old.step_marks
     newest = report.log.checkpoint if report is not None and report.log is not None else None
     begun = decision.wanted.attempt == old.attempt > old.opened_attempt and attempts.opened(seen)
-    if begun:
+    if begun and not script.is_script(seen.job):  # what a script loses at a new start is known to it alone
         ledger, marks = goodput_ledger.lose(ledger, marks, _restored(seen, report))
     elif newest is not None and newest > (old.checkpoint if old.checkpoint is not None else -1):
         marks = goodput_ledger.marked(ledger, marks, newest)

@@ -8,6 +8,7 @@ from trainingjob_operator.ledger import Row
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.wanted import current_report
 from trainingjob_operator.state import Observed, PodPhase, Role
+from trainingjob_operator.status import script
 from trainingjob_operator.status.stall import phase_of
 
 
@@ -75,7 +76,9 @@ def is_under_way(seen: Observed, decision: Decision) -> bool:
         return status.phase in UNDER_WAY and _any_worker(seen)
     generation = report.generation
     ours = generation is not None and generation.attempt == status.attempt
-    return ours and report.stage == "Running" and report.step is not None and report.world > 0
+    if not ours or report.stage != "Running" or report.world == 0:
+        return False
+    return script.runs(report) if script.is_script(seen.job) else report.step is not None
 
 
 def _running(seen: Observed, decision: Decision) -> JobPhase:
