@@ -7,7 +7,7 @@ from trainingjob_api.contract.messages import Restore, Stop
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.finished import ended
 from trainingjob_operator.policy.suspend import is_suspended
-from trainingjob_operator.policy.wanted import Wanted, seats
+from trainingjob_operator.policy.wanted import Wanted, pods_of, seats
 from trainingjob_operator.state import Observed, Role
 
 
@@ -36,14 +36,17 @@ def intent(seen: Observed, decision: Decision) -> Intent | None:
     if decision.course is Course.ENDED and not any(pod.role is Role.WORKER and not pod.over() for pod in seen.pods):
         return None
     wanted, workers = decision.wanted, seen.job.spec.workers
-    outcome, stop = decision.outcome, wanted.stop
+    outcome, stop, nodes = decision.outcome, wanted.stop, pods_of(seen, wanted)
     return Intent(
         epoch=wanted.epoch,
         attempt=wanted.attempt,
         restore=Restore(
             kind="Step" if wanted.restore.kind == "Step" else "Latest", step=wanted.restore.step, request=wanted.restore.request
         ),
-        workers=tuple(WorkerSeat(worker=index, incarnation=incarnation) for index, incarnation in seats(seen, wanted).items()),
+        workers=tuple(
+            WorkerSeat(worker=index, incarnation=incarnation, node=nodes[index].node if index in nodes else "")
+            for index, incarnation in seats(seen, wanted).items()
+        ),
         replicas=workers.replicas,
         min_workers=min(workers.minimum, workers.replicas),
         processes_per_worker=workers.processes_per_worker,

@@ -66,6 +66,8 @@ class Pod:
     """The worker's index; 0 for the rendezvous."""
     incarnation: int = 0
     """Of a worker; for the rendezvous: its epoch."""
+    node: str = ""
+    """Where it runs; "": not known, or of no meaning."""
     created: datetime | None = None
     """None: not known."""
     deleting: bool = False

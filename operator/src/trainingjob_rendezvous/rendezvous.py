@@ -34,6 +34,7 @@ from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, 
 from trainingjob_rendezvous.quorum.adoption import ran
 from trainingjob_rendezvous.quorum.decide import quorum
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
+from trainingjob_rendezvous.quorum.links import apart, with_cut, words_of
 from trainingjob_rendezvous.quorum.members import Agent, AgentId, Member, Members
 from trainingjob_rendezvous.report import LONGEST_TEXT, Requests, assemble
 from trainingjob_rendezvous.saves import Saves
@@ -74,6 +75,7 @@ class Rendezvous:
 
     def __post_init__(self) -> None:
         self.still = Still()
+        self._links = ""
         self._spoken = False
         self._intent = self.first_intent
         self._intent_at = self.now
@@ -224,7 +226,8 @@ class Rendezvous:
         """All that the operator is to be told."""
         paces = [pace for agent in self.members.agents.values() for pace in agent.progress.values()]
         members, trouble = self.members.snapshot(), self.members.trouble()
-        return assemble(self._intent, self.history, self.decision, members, paces, self.failures, self.requests, trouble, self.still)
+        found = assemble(self._intent, self.history, self.decision, members, paces, self.failures, self.requests, trouble, self.still)
+        return found.model_copy(update={"links": self._links[:LONGEST_TEXT]})
 
     def live(self) -> Generation | None:
         """The generation that is forming or runs."""
@@ -236,6 +239,10 @@ class Rendezvous:
         """Are steps being finished?"""
         newest = self.history.generation
         running = newest if newest is not None and self.history.stage is Stage.RUNNING and newest.purpose == "Train" else None
+        pairs = [pair for pair in apart(self.history.cuts, now) if pair <= self.members.agents.keys()]
+        live = self.live()
+        seated = {(seat.member.worker, seat.member.incarnation) for seat in live.seats} if live is not None else set()
+        self._links = words_of(pairs, {pod for pair in pairs for pod in pair if live is not None and pod not in seated})
         before = self.still.wait
         self.still.look(self.pulse.awake(now), running, self.members.snapshot(), trouble=self.members.trouble())
         if self.still.wait is not None and self.still.wait != before:
@@ -244,6 +251,11 @@ class Rendezvous:
     def _apply(self, now: float, decision: Decision) -> None:
         self.decision = decision
         history, generation = self.history, decision.generation
+        if decision.cut:
+            formed = history.stage is Stage.RUNNING
+            history = replace(history, cuts=with_cut(history.cuts, decision.cut, now, formed=formed))
+        if decision.quiet is not None:
+            history = replace(history, quiet=decision.quiet)
         match decision.action:
             case Action.NOTHING:
                 return

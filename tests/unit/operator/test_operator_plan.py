@@ -174,7 +174,7 @@ def test_the_intent_says_all_that_is_wanted() -> None:
         "epoch": 1,
         "attempt": 1,
         "restore": {"kind": "Latest", "step": None, "request": None},
-        "workers": [{"worker": index, "incarnation": 0} for index in range(3)],
+        "workers": [{"worker": index, "incarnation": 0, "node": ""} for index in range(3)],
         "replicas": 3,
         "min_workers": 2,
         "processes_per_worker": 1,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operator_builders import NOW, SETTINGS, make_job, make_report, make_seen, make_status
+from operator_builders import NOW, SETTINGS, make_job, make_pod, make_rendezvous, make_report, make_seen, make_status
 from trainingjob_api.contract.intent import Report, Stall
 from trainingjob_api.status import Status
 from trainingjob_operator.ledger import Row, moved
@@ -109,3 +109,30 @@ def test_a_stalled_job_that_is_not_heard_any_more_stays_so() -> None:
 def test_no_more_is_moved_than_there_is() -> None:
     assert moved({"Starting": 5.0, "Training": 3.0}, 12.0, Row.STALLED) == {"Starting": 5.0, "Training": 0.0, "Stalled": 3.0}
     assert moved({"Starting": 5.0}, 12.0, Row.STALLED) == {"Starting": 5.0}
+
+
+CUT = "workers 0 and 2 cannot reach each other: worker 2 is left out"
+
+
+def test_a_cut_link_is_named_while_the_others_train_and_told_as_an_event_once() -> None:
+    seen = training()
+    report = make_report(world=2, members=make_report().members[:2], links=CUT)
+    decided = plan(replace(seen, report=report), SETTINGS, NOW + timedelta(seconds=1))
+    assert shown(decided.status) == ("Running", "True", "Training", 1000.0, "2/3")
+    assert decided.status.message == CUT
+    assert [(event.reason, event.message) for event in decided.events] == [("LinkCut", CUT)]
+    assert plan(later(seen, report, 1.0), SETTINGS, NOW + timedelta(seconds=2)).events == ()
+
+
+def test_a_job_that_cannot_train_without_the_cut_worker_says_so() -> None:
+    seen = later(training(), make_report(stage="Over", reason="2 of at least 3 workers are ready", links=CUT), 1.0)
+    ready = seen.job.status.condition("Ready")
+    assert ready is not None
+    assert (seen.job.status.phase, ready.reason, ready.message) == ("Recovering", "WaitingForLink", CUT)
+
+
+def test_the_rendezvous_is_told_where_the_workers_are() -> None:
+    pods = (*(make_pod(index, node=f"node-{index % 2}") for index in range(3)), make_rendezvous())
+    intent = plan(make_seen(pods=pods), SETTINGS, NOW).intent
+    assert intent is not None
+    assert [seat.node for seat in intent.workers] == ["node-0", "node-1", "node-0"]

@@ -77,6 +77,7 @@ def _take_part(environment: ProcessEnvironment, channel: Channel, task: str) -> 
             channel.ask_store,
             watch=lambda transport: WatchedTransport(transport, stamp),
             watch_data=lambda dataset: WatchedData(dataset, stamp),
+            tell=channel.send,
         )
     arena = SnapshotArena(channel, session.state)
     member = Member(environment.member(), session, channel, Reporter(channel, stamp, session.total_steps), arena)

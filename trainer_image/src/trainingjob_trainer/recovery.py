@@ -105,6 +105,7 @@ class Member:
 
     def _form(self, generation: Generation, rank: int) -> None:
         transport = self._session.transport
+        self._reporter.forming(generation.id)
         transport.form(generation, rank, self._channel.poke)
         self._channel.wait(lambda: transport.forming is not Forming.PENDING or self._superseded())
         if self._superseded() or transport.forming is not Forming.FORMED:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainingjob_api.contract.channel import ProcessEnvironment
+from trainingjob_api.contract.channel import Links, ProcessEnvironment
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.training import Training
 from trainingjob_api.storage.manifest import Position
@@ -95,6 +95,7 @@ def build(
     ask: Ask,
     watch: Callable[[Transport], Transport] = lambda transport: transport,
     watch_data: Callable[[Dataset], Dataset] = lambda dataset: dataset,
+    tell: Callable[[Links], None] = lambda links: None,
 ) -> Session:
     """Everything from the environment.
 
@@ -103,6 +104,7 @@ def build(
         ask: the channel's store call.
         watch: put around the transport.
         watch_data: put around the training data.
+        tell: sends what is seen of the connections to the agent.
 
     Raises:
         UserMistake: the spec or the user's code cannot work.
@@ -113,7 +115,9 @@ def build(
         raise UserMistake("spec.training.task: is missing, and a script does not run in this process")
     torch.set_num_threads(training.threads)
     device = _device(spec, environment)
-    transport = watch(NcclTransport(ask, device) if device.type == "cuda" else GlooTransport(ask, environment.interface))
+    patience = spec.recovery.heartbeat_timeout_seconds / 2
+    gpu = device.type == "cuda"
+    transport = watch(NcclTransport(ask, device) if gpu else GlooTransport(ask, environment.interface, tell, patience))
     module = training.task.class_name.partition(":")[0]
     with user_code("spec.training.task.parameters"):
         task = load_task(training.task.class_name, training.task.parameters)

@@ -22,6 +22,8 @@ class WorkerSeat(Record):
 
     worker: int
     incarnation: int
+    node: str = ""
+    """Where the pod runs, once that is known: of two that cannot reach each other, the one on the node with fewer workers stays out."""
 
 
 class Intent(Record):

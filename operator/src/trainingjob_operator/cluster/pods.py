@@ -69,6 +69,7 @@ def read(manifest: Manifest) -> KnownPod | None:
         phase=_phase(status),
         index=index,
         incarnation=incarnation,
+        node=spec.get("nodeName", ""),
         created=_time(metadata.get("creationTimestamp")),
         deleting=deleted is not None,
         termination=_termination(ended.get("message")),

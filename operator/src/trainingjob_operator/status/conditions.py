@@ -54,7 +54,8 @@ def _unready(seen: Observed, decision: Decision) -> Reason:
     """Why no step is taken. Without a report: as it was."""
     report, before = current_report(seen), seen.job.status.condition("Ready")
     if not is_under_way(seen, decision):
-        return Reason.NOT_TRAINING
+        cut = decision.course is Course.RUNNING and report is not None and report.links
+        return Reason.WAITING_FOR_LINK if cut else Reason.NOT_TRAINING
     if report is not None:
         return reason(report) if report.stalled else Reason.NOT_TRAINING
     return next((known for known in Reason if before is not None and known == before.reason), Reason.NOT_TRAINING)

@@ -112,8 +112,8 @@ def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> s
     if ready:
         cut = f"; {report.links}" if report is not None and report.links else ""
         return f"{workers} of {seen.job.spec.workers.replicas} workers train{cut}"
-    if report is not None and report.stalled:
-        return report.waits_for
+    if report is not None and (report.stalled or report.links):
+        return report.waits_for or report.links
     if report is None and before is not None and is_under_way(seen, decision):
         return before.message
     return "no step is taken"

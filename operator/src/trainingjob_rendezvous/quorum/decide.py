@@ -12,6 +12,7 @@ from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, Phase, Stage
 from trainingjob_rendezvous.quorum.adoption import adoptable, newest_claimed
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
+from trainingjob_rendezvous.quorum.links import apart, cut_pairs, is_recent, left_out, quiet_seconds, words
 from trainingjob_rendezvous.quorum.members import AgentId, Member, by_id
 from trainingjob_rendezvous.quorum.proposal import propose
 from trainingjob_rendezvous.quorum.seats import Seating, seat, wanted
@@ -91,6 +92,10 @@ def _forming(generation: Generation, now: float, members: Sequence[Member], inte
         return Decision(Action.OVER, "the job is to stop")
     if all(member.within(generation.id) for member in seated):
         return Decision(Action.RUN, generation.reason)
+    cut = cut_pairs(generation, seated)
+    proof_at = history.since + history.patience
+    if cut and (now >= proof_at or is_recent(history.cuts, cut, now)):
+        return Decision(Action.OVER, words(cut), cut=cut)
     gave_up = [member.id.label() for member in seated if member.left == generation.id]
     if gave_up:
         return Decision(Action.OVER, f"{', '.join(gave_up)} could not form it")
@@ -98,7 +103,7 @@ def _forming(generation: Generation, now: float, members: Sequence[Member], inte
     if now >= deadline:
         late = [member.id.label() for member in seated if not member.within(generation.id)]
         return Decision(Action.OVER, f"not formed within {FORM_SECONDS:.0f} s by {', '.join(late)}")
-    return Decision(reason=generation.reason, wake_at=deadline)
+    return Decision(reason=generation.reason, wake_at=min(deadline, proof_at) if cut else deadline)
 
 
 def _running(generation: Generation, now: float, members: Sequence[Member], intent: Intent, history: History) -> Decision:
@@ -107,6 +112,10 @@ def _running(generation: Generation, now: float, members: Sequence[Member], inte
     out = [member for member in seated if not member.within(generation.id)]
     if len(out) == len(seated):
         return Decision(Action.OVER, "all members have left it")
+    if cut := cut_pairs(generation, seated):
+        return Decision(Action.OVER, words(cut), cut=cut)
+    if (quiet := _quiet(generation, seated, history)) is not None:
+        return Decision(Action.OVER, "all ranks wait for each other, and no byte moves between them", quiet=quiet)
     if out:
         return _left_by_some(generation, now, out, intent, history)
     if intent.stop is not None and generation.source.kind == "Storage" and all(member.phase is Phase.RESTORING for member in seated):
@@ -114,6 +123,15 @@ def _running(generation: Generation, now: float, members: Sequence[Member], inte
     if history.regroup:
         return Decision(reason=generation.reason)
     return _planned(generation, now, members, seated, intent, history)
+
+
+def _quiet(generation: Generation, seated: Sequence[Member], history: History) -> tuple[int, int] | None:
+    """(attempt, step) at which nothing moves any more; None if something does, or if that was no help at this step before."""
+    if quiet_seconds(generation, seated) < history.patience:
+        return None
+    steps = [member.stamp.step for member in seated if member.stamp is not None and member.stamp.step is not None]
+    at = (generation.id.attempt, min(steps, default=0))
+    return at if at != history.quiet else None
 
 
 def _left_by_some(generation: Generation, now: float, out: Sequence[Member], intent: Intent, history: History) -> Decision:
@@ -150,6 +168,9 @@ def _joins(generation: Generation, now: float, members: Sequence[Member], intent
     """Let idle members in that should hold a rank, several at once if more are starting."""
     incumbents = {seat.member: seat.slot for seat in generation.seats}
     candidates = [member for member in wanted(members, intent) if member.id in incumbents or member.idle()]
+    seated = {member.agent for member in candidates if member.id in incumbents}
+    out = left_out(apart(history.cuts, now), {member.agent for member in candidates}, intent, keep=seated)
+    candidates = [member for member in candidates if member.agent not in out]
     seating = seat(candidates, intent, incumbents)
     joiners = [member for member in seating.values() if member.id not in incumbents]
     if not joiners and len(seating) == len(incumbents):

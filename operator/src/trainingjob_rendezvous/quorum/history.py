@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from trainingjob_api.contract.messages import Generation, GenerationId, LogPosition, MemberId, Orders, Stage
+from trainingjob_rendezvous.quorum.links import Cuts, Pair
 from trainingjob_rendezvous.quorum.members import AgentId
 
 
@@ -43,6 +44,10 @@ class History:
     """The last generation that could take steps: only its members' state can be the newest of its attempt."""
     refused: GenerationId | None = None
     """The generation whose opener found that its attempt had been opened before."""
+    cuts: Cuts = field(default_factory=dict)
+    """Pairs of pods that could not reach each other."""
+    quiet: tuple[int, int] | None = None
+    """(attempt, step) of the last generation that was left since nothing moved in it: at the same step that is done once."""
     claims: Mapping[AgentId, Orders | None] = field(default_factory=dict)
     """What each connected agent says it was last told."""
 
@@ -96,5 +101,9 @@ class Decision:
     """`done` because the job was told to stop, and has."""
     state_lost: bool = False
     """Nobody holds the attempt's state any more: only a new attempt can go on."""
+    cut: frozenset[Pair] = frozenset()
+    """With OVER: the pairs for whose sake."""
+    quiet: tuple[int, int] | None = None
+    """With OVER: the (attempt, step) at which nothing moved."""
     wake_at: float | None = None
     """Decide again at this time even if nothing is heard until then."""

@@ -8,6 +8,7 @@ from typing import Literal
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, GenerationId, Restore, Source, State, Stop
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
+from trainingjob_rendezvous.quorum.links import apart, left_out
 from trainingjob_rendezvous.quorum.members import Member, by_id
 from trainingjob_rendezvous.quorum.seats import (
     Seating,
@@ -36,6 +37,9 @@ def propose(now: float, members: Sequence[Member], intent: Intent, history: Hist
     waits = state is None and starts_again(members, attempt)
     if state is None and not waits and history.opened(attempt) and now < history.since + history.patience:
         return Decision(reason="waiting for lost agents to come back with their state", wake_at=history.since + history.patience)
+    holders = {member.agent for member in idle if state is not None and usable(member, attempt) == state}
+    out = left_out(apart(history.cuts, now), {member.agent for member in idle}, intent, keep=holders)
+    idle = [member for member in idle if member.agent not in out]
     if intent.stop is not None:
         return _stop(now, idle, intent.stop, history, state)
     if waits:

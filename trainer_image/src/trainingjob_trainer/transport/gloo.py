@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor
 from torch._C._distributed_c10d import AllgatherOptions, AllreduceOptions, BroadcastOptions, ProcessGroupGloo
 
+from trainingjob_api.contract.channel import Links
 from trainingjob_api.contract.messages import Generation
 from trainingjob_trainer.transport import sockets
+from trainingjob_trainer.transport.links import LOOK_SECONDS, LinkWatch
 from trainingjob_trainer.transport.port import Forming, NeverBegan, Pending
 from trainingjob_trainer.transport.store import Ask, ChannelStore
 
@@ -45,10 +48,19 @@ class GlooTransport:
     Args:
         ask: the channel's store call.
         interface: the network interface to use; None: the one of the seat's address, if that is an IP address.
+        tell: sends what is seen of the connections to the agent.
+        patience_seconds: for how long a connection must get no answer to count as cut.
     """
 
-    def __init__(self, ask: Ask, interface: str | None = None) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        interface: str | None = None,
+        tell: Callable[[Links], None] = lambda links: None,
+        patience_seconds: float = 1.5,
+    ) -> None:
         self._ask = ask
+        self._links = LinkWatch(tell, patience_seconds)
         self._interface = interface
         self._lock = threading.Lock()
         self._group: Group | None = None
@@ -71,9 +83,20 @@ class GlooTransport:
             self._leftover = frozenset()
             self._ticket += 1
             self._forming = Forming.PENDING
+            self._links.begin(generation, rank)
             ticket = self._ticket
+        threading.Thread(target=self._watch_forming, args=(ticket,), name=f"watch-{generation.id.label()}", daemon=True).start()
         arguments = (ticket, generation, rank, ended)
         threading.Thread(target=self._form, args=arguments, name=f"form-{generation.id.label()}", daemon=True).start()
+
+    def _watch_forming(self, ticket: int) -> None:
+        """Tell whom this process cannot connect to, as long as the group is being formed."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._lock:
+                if self._ticket != ticket or self._forming is not Forming.PENDING:
+                    return
+                self._links.waits(None)
 
     def _form(self, ticket: int, generation: Generation, rank: int, ended: Callable[[], None]) -> None:
         before = sockets.established()
@@ -96,6 +119,7 @@ class GlooTransport:
             if ticket == self._ticket:
                 self._group, self._streams = group, streams
                 self._forming = Forming.FAILED if group is None else Forming.FORMED
+                self._links.ended()
             else:
                 sockets.cut(streams)
 
@@ -158,6 +182,7 @@ class GlooTransport:
         for work in works:
             try:
                 self._wait(work, ticket)
+                self._links.ended()
             except RuntimeError as error:
                 if good:
                     log.info("a collective failed: %s", _first_line(error))
@@ -183,6 +208,7 @@ class GlooTransport:
                     # It ended while the time-out was on its way here: what it says now is its verdict.
                     work.wait(ASK_AGAIN)
                     return
+                self._links.waits(self._streams)
             else:
                 return
 
