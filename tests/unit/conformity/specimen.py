@@ -67,6 +67,8 @@ class Specimen:
     task: str = "unit.conformity.task:Zoo"
     refused: str = ""
     """A part of the sentence with which the job is refused."""
+    workers: int = 1
+    """Of the job that is refused."""
     late: bool = False
     """The job is refused only in a step, because forward makes the mistake."""
     again: bool = False

@@ -99,10 +99,20 @@ def test_deterministic_reduction_trains_as_plain_torch_does(zygote: Zygote, name
         same(specimen, "deterministic", finish(hub), wanted)
 
 
+@pytest.mark.parametrize("name", ["teacher follows student", "unused head", "batch norm"])
+def test_a_worker_without_a_sample_stays_what_the_others_are(zygote: Zygote, name: str):
+    specimen = ZOO[name]
+    spec = make_spec(specimen, reduction="Deterministic", lanes=1)
+    wanted = train(load_task(specimen.task, {"name": name}), spec["training"])
+    with closing(Hub(zygote, spec, 2)) as hub:
+        hub.start()
+        same(specimen, "one lane on two workers", finish(hub), wanted)  # half of a checkpoint is the second worker's
+
+
 @pytest.mark.parametrize("name", [name for name, specimen in ZOO.items() if specimen.refused])
 def test_what_cannot_be_trained_is_refused_before_the_first_step(zygote: Zygote, name: str):
     specimen = ZOO[name]
-    with closing(Hub(zygote, make_spec(specimen), 1)) as hub:
+    with closing(Hub(zygote, make_spec(specimen), specimen.workers)) as hub:
         hub.start()
         hub.wait(lambda: bool(hub.user_errors), "refused")
         assert specimen.refused in hub.user_errors[0]

@@ -28,6 +28,8 @@ from trainingjob_trainer.strategy.buckets import Buckets, is_finite
 from trainingjob_trainer.strategy.control import WIDTH, Decision, Flags, decode, encode
 from trainingjob_trainer.strategy.lanes import lanes_of, micro_batches, share
 from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
+from trainingjob_trainer.strategy.moved_parameters import WIDTH as MOVED
+from trainingjob_trainer.strategy.moved_parameters import MovedParameters
 from trainingjob_trainer.strategy.order import SampleOrder
 from trainingjob_trainer.strategy.port import Outcome
 from trainingjob_trainer.strategy.reduction import Deterministic, Fast, Reduction
@@ -37,7 +39,7 @@ from trainingjob_trainer.transport.port import Interrupted, Pending, Transport
 log = logging.getLogger(__name__)
 _LOSS, _WEIGHT, _MISSED, _USED = range(WIDTH, WIDTH + 4)
 """The last reduced tensor: the control word, the loss sum, the weight, whether a gradient was missed, which parameters were
-used, the changes of the model's buffers."""
+used, the changes of the model's buffers, whether parameters have moved."""
 
 
 class DataParallel:
@@ -76,7 +78,9 @@ class DataParallel:
         self._buffers = ModuleBuffers(state.model, state.buffer_policies)
         self._used = slice(_USED, _USED + len(self._gradients.used()))
         self._changes = slice(self._used.stop, self._used.stop + self._buffers.width)
-        self._tail = torch.zeros(self._changes.stop, dtype=torch.float64, device=self._device)
+        self._moved = MovedParameters(state.model)
+        self._moves = slice(self._changes.stop, self._changes.stop + MOVED)
+        self._tail = torch.zeros(self._moves.stop, dtype=torch.float64, device=self._device)
         self._reductions: list[Reduction] = []
         self._lanes = self._rank = self._world = 0
         self._own = range(0)
@@ -104,6 +108,7 @@ class DataParallel:
     def step(self, flags: Flags) -> Outcome:
         """One optimizer step over one global batch."""
         ids = self._order.batch(self._state.step)
+        self._moved.keep(several=len(self._own) > 1)
         decision, finite = self._computed(ids, flags)
         loss_sum, weight, missed = self._tail[_LOSS:_USED].tolist()
         if missed:
@@ -112,6 +117,7 @@ class DataParallel:
             loss_sum, weight, _ = self._tail[_LOSS:_USED].tolist()
         self._check_frozen()
         self._buffers.check(self._tail[self._changes])
+        self._check_moved(len(ids))
         updated = math.isfinite(loss_sum) and finite
         with self._state.changing():
             if updated:
@@ -122,6 +128,22 @@ class DataParallel:
             self._state.step += 1
             self._state.extend_digest("step", loss_sum, weight)
         return Outcome(decision, loss_sum / weight if weight else math.nan, len(ids), updated)
+
+    def _check_moved(self, samples: int) -> None:
+        """See that all ranks know what the lanes made of the parameters, those without a sample too."""
+        has_idle_rank = lanes_of(self._world - 1, self._world, self._lanes).start >= min(samples, self._lanes)
+        if self._moved.check(self._tail[self._moves]) and has_idle_rank:
+            try:
+                self._moved.spread(self._transport)
+            except Interrupted:
+                self._put_back()
+                raise
+
+    def _put_back(self) -> None:
+        """Undo what forward passes have done to the state."""
+        self._buffers.put_back()
+        self._moved.put_back()
+        self._state.dirty = self._state.dirty or self._moved.is_lost
 
     def _check_frozen(self) -> None:
         """Raise UserMistake if a parameter that the optimizer does not know has got a gradient."""
@@ -145,7 +167,7 @@ class DataParallel:
         for number, work in enumerate(works):
             if not self._transport.settle([work]):
                 self._transport.settle(works[number + 1 :])
-                self._buffers.put_back()
+                self._put_back()
                 raise Interrupted
             if number < len(self._gradients.buckets):
                 self._reductions[number].take()
@@ -166,7 +188,7 @@ class DataParallel:
         except BaseException:
             self._transport.interrupt()  # what is under way ends now, and no peer waits for this rank
             self._transport.settle(works)
-            self._buffers.put_back()
+            self._put_back()
             raise
         works += self._buffers.launch(self._transport)
         launch(len(self._reductions) - 1)
@@ -213,6 +235,7 @@ class DataParallel:
         head = [*encode(flags), self._loss, self._weight, self._gradients.missed, *self._gradients.used()]
         self._tail[: self._used.stop] = torch.tensor(head, dtype=torch.float64)
         self._tail[self._changes].zero_()
+        self._moved.end_lane(self._tail[self._moves], computed=lane is not None and self._samples > 0)
         if lane is not None and self._samples:
             self._buffers.end_lane(self._weight, self._tail[self._changes], leads=lane == 0)
 
@@ -220,6 +243,7 @@ class DataParallel:
         if weight not in (0.0, samples):
             for flat in self._gradients.flats():
                 flat.mul_(samples / weight)
+        self._moved.apply()
         self._gradients.give((self._tail[self._used] > 0).tolist())
         regularisation = self._spec.regularisation
         add_l1_(self._penalised, regularisation.l1)
@@ -236,6 +260,7 @@ class DataParallel:
         total = torch.zeros(self._evaluation.length, dtype=torch.float64, device=self._device)
         reduction = self._reduction(total)
         self._state.model.eval()
+        self._moved.keep()
         for row, lane in enumerate(self._own):
             total.zero_()
             positions = share(len(dataset), self._lanes, lane)
@@ -243,7 +268,7 @@ class DataParallel:
                 total += statistics_of(self._evaluation, self._state.model, self._fetch(dataset, ids)).to(total)
             reduction.put(row)
         self._state.model.train()
-        self._buffers.put_back()  # a measurement leaves no trace, and each rank has measured something else
+        self._put_back()  # a measurement leaves no trace, and each rank has measured something else
         if not self._transport.settle([reduction.launch()]):
             raise Interrupted
         reduction.take()

@@ -1,0 +1,95 @@
+"""Parameters that forward or the loss changes itself: momentum encoders, averaged weights, weights that are clipped or normalized."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainingjob_trainer.data import Batch
+from trainingjob_trainer.learning.loss import LossSum
+from unit.conformity.specimen import FEATURES, Specimen, classify, head
+
+WIDTH = 16
+
+
+def small() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.Tanh(), head(WIDTH))
+
+
+class Twins(nn.Module):
+    """A student, and a teacher that follows it: frozen parameters, moved through `data` as most public code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student, self.teacher = small(), small().requires_grad_(False)
+        self.teacher.load_state_dict(self.student.state_dict())
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        for slow, fast in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            slow.data = slow.data * 0.9 + fast.data * 0.1
+        return self.student(inputs), self.teacher(inputs)
+
+
+class TwinsInPlace(Twins):
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        for slow, fast in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            slow.data.mul_(0.9).add_(fast.data, alpha=0.1)
+        return self.student(inputs), self.teacher(inputs)
+
+
+class Averaged(nn.Module):
+    """torch's own averaged copy of a model; its parameters ask for gradients and get none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student = small()
+        self.average = AveragedModel(self.student, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.average.update_parameters(self.student)
+        return self.student(inputs)
+
+
+class Clipped(nn.Module):
+    """Weights are kept in a box, as critics' are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = small()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for parameter in self.body.parameters():
+            parameter.data.mul_(0.98).clamp_(-0.2, 0.2)
+        return self.body(inputs)
+
+
+class Drifting(nn.Module):
+    """A codebook that is a frozen parameter and follows the samples: each worker's goes its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = small()
+        self.code = nn.Parameter(torch.zeros(FEATURES), requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.code.lerp_(inputs.mean(dim=0), 0.5)
+        return self.body(inputs - self.code)
+
+
+def follow(model: nn.Module, batch: Batch) -> LossSum:
+    student, teacher = model(batch["inputs"])
+    loss = functional.cross_entropy(student, batch["targets"], reduction="sum")
+    return loss + functional.mse_loss(student, teacher, reduction="sum"), float(len(student))
+
+
+SPECIMENS = (
+    Specimen("teacher follows student", Twins, follow, deterministic=True),
+    Specimen("teacher follows student in place", TwinsInPlace, follow, deterministic=True),
+    Specimen("averaged model", Averaged, deterministic=True),
+    Specimen("codebook in a parameter", Drifting, late=True, refused="changes code, and not alike for all parts of a batch", workers=2),
+    Specimen("weights clipped in forward", Clipped, classify, deterministic=True),
+)

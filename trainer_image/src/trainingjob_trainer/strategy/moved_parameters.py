@@ -1,0 +1,206 @@
+"""Parameters that forward or the loss sets itself: teachers, averaged copies, clipped weights. Effects: these parameters.
+
+Every lane starts from the parameters as they were when the step began. What the lanes make of them must be the same: the tail carries a
+hash. All ranks go on with it after the step. A parameter that follows the samples differs from lane to lane; it belongs into a buffer.
+
+In a process's first steps all parameters are copied (in the host's memory) and compared. From then on only those that have moved are
+copied; a change of another one is noticed by its version, its place in memory, and two of its elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainingjob_trainer.checks.mistakes import UserMistake
+from trainingjob_trainer.transport.port import Interrupted, Transport
+
+WIDTH = 3
+"""Numbers in the tail: lanes with samples, the sum of h, the sum of h * h; h is a hash of what a lane made, and 0 if nothing moved."""
+COMPARED_STEPS = 3
+"""A teacher that is still what its student is may move in the second step only, or in the third."""
+_PRIME = 65521
+"""Hashes are less than this: the sums are exact in float64."""
+
+
+class MovedParameters:
+    """See the module.
+
+    Args:
+        model: on its final device.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._named = list(model.named_parameters())
+        self._known: set[int] = set()
+        self._before: dict[int, Tensor] = {}
+        self._after: dict[int, Tensor] = {}
+        self._steps = 0
+        self.is_lost = False
+        """A parameter that was not known to move has moved in this step, and nobody has its old value."""
+        self._marks: list[tuple[int, int]] = []
+        self._probes: list[list[Tensor]] = []
+        self._probed: list[Tensor] = []
+
+    @torch.no_grad()
+    def keep(self, *, several: bool = False) -> None:
+        """A step begins.
+
+        Args:
+            several: this rank computes several lanes: the second one is to begin as the first one, whatever moves.
+        """
+        self._after, self.is_lost = {}, False
+        self._before = {number: _copy(self._named[number][1]) for number in self._known}
+        for number, (_, parameter) in enumerate(self._named):
+            if number not in self._known and (self._compares or (several and parameter.device.type == "cpu")):
+                self._before[number] = parameter.detach().to("cpu", copy=True)
+        self._mark()
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Make the parameters what they were when the step began."""
+        self._restore(self._moved())
+
+    def _restore(self, moved: Sequence[int]) -> None:
+        for number in moved:
+            if number in self._before:
+                self._named[number][1].data.copy_(self._before[number])
+            else:
+                self.is_lost = True
+        if moved:
+            self._mark()
+
+    @torch.no_grad()
+    def end_lane(self, into: Tensor, *, computed: bool) -> None:
+        """Take what a lane made of the parameters, and put them back.
+
+        Args:
+            into: float64, WIDTH elements; gets the lane's part of the sum.
+            computed: whether the lane has samples.
+        """
+        moved = self._moved()
+        self._known.update(moved)
+        if moved and not self._after:
+            self._after = {number: _copy(self._named[number][1]) for number in moved}
+        hashed = float(_hash(self._named[number][1] for number in moved)) if moved else 0.0
+        into.copy_(torch.tensor([1.0, hashed, hashed * hashed] if computed else [0.0] * WIDTH, dtype=torch.float64))
+        self._restore(moved)
+
+    def check(self, total: Tensor) -> bool:
+        """Compare the lanes.
+
+        Args:
+            total: the sum of all lanes' parts.
+
+        Returns:
+            Whether a parameter has moved.
+
+        Raises:
+            UserMistake: what the lanes made differs.
+        """
+        lanes, hashes, squares = total.tolist()
+        if lanes * squares != hashes * hashes:
+            which = ", ".join(self._named[number][0] for number in sorted(self._after)[:3]) or "a parameter"
+            raise UserMistake(
+                f"spec.training.task.class: forward or loss changes {which}, and not alike for all parts of a batch;"
+                " what follows the samples belongs into a buffer with a policy (Task.buffers())"
+            )
+        return bool(hashes > 0)
+
+    @torch.no_grad()
+    def spread(self, transport: Transport) -> None:
+        """Give rank 0's to the ranks that had no sample. All ranks call it.
+
+        Raises:
+            Interrupted: a peer is lost.
+        """
+        mask = torch.zeros(len(self._named), dtype=torch.uint8, device=self._named[0][1].device)
+        mask[sorted(self._after)] = 1
+        _broadcast(transport, mask)
+        for number in mask.nonzero()[:, 0].tolist():
+            value = self._after.setdefault(number, _copy(self._named[number][1]))
+            self._known.add(number)
+            _broadcast(transport, value.reshape(-1).view(torch.uint8))
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Go on with what the lanes made."""
+        for number, value in self._after.items():
+            self._named[number][1].data.copy_(value)
+        self._steps += 1
+
+    @property
+    def _compares(self) -> bool:
+        """In the first steps."""
+        return self._steps < COMPARED_STEPS
+
+    def _mark(self) -> None:
+        """Remember by what a change is noticed."""
+        marks = [(parameter._version, parameter.data_ptr()) for _, parameter in self._named]
+        if [place for _, place in marks] != [place for _, place in self._marks]:
+            self._probes = _probes(parameter for _, parameter in self._named)
+        self._marks = marks
+        self._probed = [torch.stack(group) for group in self._probes]
+
+    def _moved(self) -> list[int]:
+        """The parameters that have changed since `_mark`."""
+        if self._compares:
+            return [number for number, (_, parameter) in enumerate(self._named) if not _is_same(parameter, self._before[number])]
+        marked = [(parameter._version, parameter.data_ptr()) for _, parameter in self._named]
+        moved = {number for number, (one, other) in enumerate(zip(marked, self._marks, strict=True)) if one != other}
+        if any(not _is_same(torch.stack(group), probed) for group, probed in zip(self._probes, self._probed, strict=True)):
+            moved.update(self._differing())
+        return sorted(moved)
+
+    def _differing(self) -> Iterable[int]:
+        pairs = zip(self._probes, self._probed, strict=True)
+        old = {probe.data_ptr(): value for group, probed in pairs for probe, value in zip(group, probed, strict=True)}
+        for number, (_, parameter) in enumerate(self._named):
+            for probe in _probes_of(parameter):
+                if probe.data_ptr() in old and not _is_same(probe, old[probe.data_ptr()]):
+                    yield number
+
+
+def _copy(parameter: Tensor) -> Tensor:
+    return parameter.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Bit for bit: NaN equals NaN."""
+    return torch.equal(_bits(one), _bits(other.to(one.device)))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+
+
+def _hash(parameters: Iterable[Tensor]) -> int:
+    """1 to _PRIME."""
+    found = 0
+    for parameter in parameters:
+        bits = _bits(parameter)
+        words = bits.view(torch.int16) if bits.numel() % 2 == 0 else bits
+        found = (31 * found + int(words.sum(dtype=torch.int64))) % _PRIME
+    return found + 1
+
+
+def _probes(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Views of two elements of each parameter, in groups of one type and device."""
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for parameter in parameters:
+        groups.setdefault((parameter.dtype, parameter.device), []).extend(_probes_of(parameter))
+    return [group for group in groups.values() if group]
+
+
+def _probes_of(parameter: Tensor) -> list[Tensor]:
+    if not parameter.numel():
+        return []
+    value = parameter.detach()
+    return [value[tuple(size // 2 for size in value.shape)], value[tuple(size - 1 for size in value.shape)]]
+
+
+def _broadcast(transport: Transport, tensor: Tensor) -> None:
+    if not transport.settle([transport.broadcast(tensor, 0)]):
+        raise Interrupted
