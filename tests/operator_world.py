@@ -77,6 +77,10 @@ class World:
         self.reporting = False
         self.noted: set[str] = set()
         self.nodes = Nodes()
+        self.children_first = True
+        self.inherited = True
+        self._observed: set[str] = set()
+        self.unnamed: set[str] = set()  # pods that an operator made and named in no status
 
     # --- what the operator does -----------------------------------------------------------
 
@@ -101,20 +105,29 @@ class World:
             reporting=self.reporting and report is not None,
             connecting=self.report is None,
             silent_seconds=silent,
+            children_first=self.children_first,
+            inherited=self.children_first and self.inherited,
         )
 
     def operate(self, killed_after: int | None = None) -> Plan:
         """One pass of the operator, which dies after `killed_after` actions."""
         seen = self.observe()
+        self._observed = {pod.name for pod in seen.pods}
         decided = plan(seen, self.settings, self.now)
-        actions: list[Any] = [("status", decided.status)] if decided.status != seen.job.status else []
-        actions += [("create", manifest) for manifest in decided.create]
+        status: list[Any] = [("status", decided.status)] if decided.status != seen.job.status else []
+        children: list[Any] = [("create", manifest) for manifest in decided.create]
+        actions = [*children, *status] if decided.children_first else [*status, *children]
         actions += [("delete", deletion) for deletion in decided.delete]
         actions += [("intent", decided.intent)] if decided.intent is not None else []
         for number, (kind, value) in enumerate(actions):
             if killed_after is not None and number >= killed_after:
-                break
+                self.inherited = True
+                if self.status.attempt == 0:
+                    self.made.begin()  # a start that nobody noted is made again, whole
+                self.unnamed = {pod.name for pod in self.pods.values() if not self._is_named(pod)}
+                return decided
             getattr(self, f"_{kind}")(value)
+        self.inherited = False
         return decided
 
     def _status(self, status: Status) -> None:
@@ -125,8 +138,8 @@ class World:
             self.made.begin()
         assert len(status.model_dump_json(by_alias=True, exclude_none=True)) < MAX_STATUS_BYTES
         self.status = Status.model_validate(status.to_object())
-        for pod in self.pods.values():
-            self.noted.add(pod.name)
+        self.noted |= self._observed
+        self.unnamed = set() if self._at_rest(status) else self.unnamed
 
     def _check_growth(self, old: Status, new: Status) -> None:
         assert new.attempt >= old.attempt
@@ -162,7 +175,7 @@ class World:
         if kind != "Pod":
             self.objects[kind, name] = manifest
             return
-        assert name not in self.noted, f"{name} has been seen, and is made again"
+        assert name not in self.noted | self.unnamed, f"{name} has been seen, and is made again"
         self.made.take(manifest)
         labels = manifest["metadata"]["labels"]
         role = Role(labels[names.ROLE_LABEL])
@@ -171,6 +184,11 @@ class World:
         living = [pod for pod in self.pods.values() if (pod.role, pod.index, pod.incarnation) == (role, index, number) and not pod.over()]
         assert not living, f"{name}: two living pods of one worker and incarnation"
         self.pods[name] = Pod(name=name, role=role, phase=PodPhase.PENDING, index=index, incarnation=number, created=self.now)
+
+    def _is_named(self, pod: Pod) -> bool:
+        if pod.role is Role.RENDEZVOUS:
+            return self.status.rendezvous.epoch >= pod.incarnation
+        return {worker.index: worker.incarnation for worker in self.status.workers}.get(pod.index, -1) >= pod.incarnation
 
     def _delete(self, deletion: Any) -> None:
         if deletion.kind == "Pod" and deletion.name in self.pods:

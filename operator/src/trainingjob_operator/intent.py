@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Restore, Stop
 from trainingjob_operator.policy import Course, Decision
 from trainingjob_operator.policy.finished import ended
+from trainingjob_operator.policy.replacement import is_lost_for_good
 from trainingjob_operator.policy.suspend import is_suspended
 from trainingjob_operator.policy.wanted import Wanted, pods_of, seats
 from trainingjob_operator.state import Observed, Role
@@ -27,6 +30,25 @@ def changes_intent(seen: Observed, decision: Decision) -> bool:
     if decision.course is Course.RELEASED:
         return not seen.job.status.is_released()
     return decision.course is Course.SUSPENDED and not is_suspended(seen)
+
+
+def may_follow_children(seen: Observed, decision: Decision) -> bool:
+    """Return whether pods may be made before the status that names them, because an operator that takes over would choose other names.
+
+    Of a job's first start no object exists yet: a successor that finds one starts above it. A replaced worker's old pod is over, going or
+    gone for good, so a successor replaces it too, and leaves out the incarnation that may have been made (`replacement.replaced`).
+    """
+    if not seen.children_first or decision.course is not Course.RUNNING:
+        return False
+    wanted, before = decision.wanted, Wanted.of(seen.job.status)
+    if before.attempt == 0:
+        return not seen.is_begun()
+    same = replace(wanted, incarnations=before.incarnations, unseen=before.unseen, placement=before.placement)
+    if seen.inherited or same != replace(before, rendezvous_seen=wanted.rendezvous_seen):
+        return False
+    pods, known = pods_of(seen, before), dict(before.incarnations)
+    replaced = [index for index, incarnation in wanted.incarnations if known.get(index) != incarnation]
+    return all(index in seats(seen, before) and is_lost_for_good(pods.get(index)) for index in replaced)
 
 
 def intent(seen: Observed, decision: Decision) -> Intent | None:

@@ -7,6 +7,7 @@ A pass that changes what is wanted writes only the status and asks to run again 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from trainingjob_api.contract.intent import Intent
@@ -15,7 +16,7 @@ from trainingjob_operator.children.desired import Desired, missing, strangers
 from trainingjob_operator.children.pinned import pin
 from trainingjob_operator.children.retention import released
 from trainingjob_operator.identity import choose, derive
-from trainingjob_operator.intent import changes_intent, intent
+from trainingjob_operator.intent import changes_intent, intent, may_follow_children
 from trainingjob_operator.policy import Course, Decision, decide
 from trainingjob_operator.policy.gang import askable
 from trainingjob_operator.policy.wanted import seats
@@ -27,13 +28,14 @@ from trainingjob_operator.status.next import ledger_now, next_status
 
 
 def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
-    """What one pass is to do about `seen`."""
+    """Return what one pass is to do about `seen`."""
     ledger = ledger_now(seen, now)
     decision = decide(seen, settings, ledger, now)
     status = next_status(seen, decision, settings, ledger, now)
     events = told(seen.job.status, status)
     if changes_intent(seen, decision):
-        return Plan(status=status, events=events, requeue_after=0.0)
+        first = Plan(status=status, events=events, requeue_after=0.0)
+        return _both_halves(seen, first, settings, now) if may_follow_children(seen, decision) else first
     told_now = intent(seen, decision)
     return Plan(
         status=status,
@@ -47,8 +49,14 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
 
 def preview(job: TrainingJob, settings: Settings, now: datetime) -> tuple[Manifest, ...]:
     """The objects that would be made for `job`, were it new."""
-    begun = plan(Observed(job=job), settings, now).status
-    return plan(Observed(job=job.model_copy(update={"status": begun})), settings, now).create
+    return plan(Observed(job=job, children_first=True), settings, now).create
+
+
+def _both_halves(seen: Observed, first: Plan, settings: Settings, now: datetime) -> Plan:
+    """Return what `first` and the pass after it do together: the children, then one status that names them."""
+    written = seen.job.model_copy(update={"status": first.status})
+    second = plan(replace(seen, job=written), settings, now)
+    return first if second.is_first_half() else replace(second, events=told(seen.job.status, second.status), children_first=True)
 
 
 def _missing(seen: Observed, decision: Decision, first: Intent | None, settings: Settings) -> tuple[Manifest, ...]:

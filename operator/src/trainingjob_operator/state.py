@@ -126,8 +126,16 @@ class Observed:
     """The manifest cannot be read, and why; `job.spec` is then a stand-in that nothing may be concluded from."""
     refused: str = ""
     """Why something that is to exist is not taken by whoever holds it: a quota is full, a pod is not allowed."""
+    children_first: bool = False
+    """Whoever carries the plan out can make pods before it writes the status that names them."""
+    inherited: bool = False
+    """This operator has not finished a pass over the job yet. One before it may have made pods that the status does not name."""
     closing: bool = False
     """Nothing can be made for the job any more, since all around it is being deleted."""
+
+    def is_begun(self) -> bool:
+        """Return whether anything of the job was ever created. A ControllerRevision is the first of all children."""
+        return bool(self.pods) or any(kind == "ControllerRevision" for kind, _ in self.objects)
 
 
 class EventType(StrEnum):
@@ -161,7 +169,7 @@ class Plan:
     """What one pass does, in this order: status (if it differs), then creations, deletions, intent, events.
 
     A pass whose status changes what is *wanted* (attempt, epoch, incarnations) does nothing else and asks to run again at once:
-    intent is written before its effect, and a crash after any line is mended by the next pass.
+    intent is written before its effect, and a crash after any line is mended by the next pass. With `children_first` it goes on.
     """
 
     status: Status
@@ -173,6 +181,8 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until the next pass, if nothing happens before."""
+    children_first: bool = False
+    """The creations come before the status, which names them: one write in place of two (decision 26)."""
 
     def is_first_half(self) -> bool:
         """The pass only changes what is wanted; the next one, now, does it and tells it."""

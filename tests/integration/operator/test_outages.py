@@ -13,7 +13,7 @@ from integration.proxy import Proxy
 from integration.waiting import until
 
 FOREVER = 3600.0
-UNANSWERED = 'trainingjob_operator_api_requests_total{code="0",method="PATCH",resource="trainingjobs/status"}'
+UNANSWERED = 'trainingjob_operator_api_requests_total{code="0",method="POST",resource="pods"}'
 
 
 async def test_a_silent_api_server_costs_one_worker_what_it_cost_anyway(

@@ -27,9 +27,9 @@ class OperatorHistories(RuleBasedStateMachine):
         self.world = World()
         self.requests = 0
 
-    @initialize(volumes=st.booleans())
-    def begin(self, volumes: bool) -> None:
-        self.world.nodes.volumes = volumes
+    @initialize(volumes=st.booleans(), children_first=st.booleans())
+    def begin(self, volumes: bool, children_first: bool) -> None:
+        self.world.nodes.volumes, self.world.children_first = volumes, children_first
 
     @rule(killed_after=st.none() | st.integers(0, 8))
     def operate(self, killed_after: int | None) -> None:

@@ -166,6 +166,7 @@ def test_a_new_pod_is_told_what_may_change_at_any_time_and_nothing_that_its_vers
 @pytest.mark.parametrize("settings", [SETTINGS, OTHERS], ids=["as it was", "with other settings"])
 def test_an_operator_that_was_killed_before_it_made_anything_leaves_the_choice_to_the_next(settings: Settings) -> None:
     world = World()
+    world.children_first = False
     world.operate(killed_after=1)
     world.settings = settings
     go_on(world, 3)

@@ -166,7 +166,7 @@ def test_the_stop_carries_the_generation_in_its_name() -> None:
 def test_a_first_start_is_above_whatever_pods_are_there() -> None:
     """A lost status does no harm."""
     wanted = decided(make_seen(make_job(), pods=(make_pod(1, 4), make_rendezvous(6)), report=None)).wanted
-    assert (wanted.attempt, wanted.epoch, wanted.incarnations) == (1, 7, ((0, 0), (1, 5), (2, 0)))
+    assert (wanted.attempt, wanted.epoch, wanted.incarnations) == (1, 7, ((0, 1), (1, 5), (2, 1)))
 
 
 def test_nothing_is_made_where_all_is_being_deleted() -> None:

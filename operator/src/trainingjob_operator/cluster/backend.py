@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -56,10 +57,15 @@ class KubernetesCluster:
         self._refused: dict[JobKey, str] = {}
         self._closing: dict[JobKey, str] = {}
         """Job -> its uid, where its namespace is known to be on its way out."""
+        self._finished: dict[JobKey, str] = {}
+        """Job -> its uid, where this operator has carried out a pass whole."""
+        self._owed: dict[JobKey, tuple[Observed, Plan]] = {}
+        """Job -> a plan whose children were created, and whose status could not be written yet."""
         self._calls = asyncio.Semaphore(_CALLS)
 
     async def observe(self, key: JobKey) -> Observed | None:
         """What there is now; None if the job is gone."""
+        await self._settle(key)
         known = self.jobs.get(key)
         if known is None:
             await self._forget(key)
@@ -83,6 +89,8 @@ class KubernetesCluster:
             problem=known.problem,
             refused=self._refused.get(key, ""),
             closing=self._closing.get(key) == uid,
+            children_first=True,
+            inherited=self._finished.get(key) != uid,
         )
 
     async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
@@ -94,18 +102,23 @@ class KubernetesCluster:
         """
         try:
             await self._carry_out(key, seen, plan)
+            self._finished[key] = seen.job.metadata.uid
         except ClosingError as error:
             self._closing[key] = seen.job.metadata.uid
             self._wake(key)
             logger.info("%s: nothing more is made: %s", key, error.message)
 
     async def _carry_out(self, key: JobKey, seen: Observed, plan: Plan) -> None:
-        if plan.intent is not None and self._link(key, seen.job.metadata.uid, plan.intent.epoch) is None:
-            await self._tell(key, seen, plan)  # a stream takes its time to stand, and what it is told is in the status already
-        if plan.status != seen.job.status:
-            await self._write_status(key, seen, plan)
+        if plan.children_first:
+            await self._create_and_note(key, seen, plan)
+        else:
+            if plan.intent is not None and self._link(key, seen.job.metadata.uid, plan.intent.epoch) is None:
+                await self._tell(key, seen, plan)  # a stream takes its time to stand, and what it is told is in the status already
+            if plan.status != seen.job.status:
+                await self._write_status(key, seen, plan)
         if not plan.is_first_half():
-            await self._create(key, plan.create)
+            if not plan.children_first:
+                await self._create(key, plan.create)
             await _all(self._delete(key, seen, deletion) for deletion in plan.delete)
             await self._tell(key, seen, plan)
         if plan.events:
@@ -133,6 +146,26 @@ class KubernetesCluster:
     def streams(self) -> tuple[int, int]:
         """How many streams there are, and how many stand."""
         return len(self._links), sum(link.standing for _, link in self._links.values())
+
+    async def _create_and_note(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Create the children, then write the status that names them. It stays owed if a creation fails, which may have taken place."""
+        self._owed[key] = seen, plan
+        await self._create(key, plan.create)
+        await self._settle(key)
+
+    async def _settle(self, key: JobKey) -> None:
+        """Write the status that names created children, whatever else has changed about the job: nothing is decided before that.
+
+        Raises:
+            StaleError: the job has changed meanwhile; the next try sees that.
+        """
+        known = self.jobs.get(key)
+        if key not in self._owed:
+            return
+        seen, plan = self._owed[key]
+        if known is not None and known.job.metadata.uid == seen.job.metadata.uid and known.job.status == seen.job.status:
+            await self._write_status(key, replace(seen, job=known.job), plan)
+        del self._owed[key]
 
     async def _write_status(self, key: JobKey, seen: Observed, plan: Plan) -> None:
         known = self.jobs.get(key)
@@ -218,6 +251,7 @@ class KubernetesCluster:
     async def _forget(self, key: JobKey) -> None:
         self._refused.pop(key, None)
         self._closing.pop(key, None)
+        self._finished.pop(key, None)
         self.children.forget(key)
         await self._unlink(key)
 

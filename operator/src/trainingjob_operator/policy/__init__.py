@@ -139,7 +139,7 @@ def _stop(seen: Observed, wanted: Wanted, tally: Tally, now: datetime) -> StopRe
 
 
 def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted, stop: StopRecord, tally: Tally) -> Decision:
-    noted = replacement.replaced(seen, rendezvous.renewed(seen, wanted), ())
+    noted = replacement.replaced(seen, replacement.skipped(seen, rendezvous.renewed(seen, wanted)), ())
     if not suspend.reached(seen, wanted, stop, settings, now):
         return Decision(Course.STOPPING, noted, tally)
     if stop.reason == suspend.SUSPEND:
@@ -150,12 +150,13 @@ def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted,
 
 
 def _first(seen: Observed, wanted: Wanted) -> Wanted:
-    """The start of a job. Pods that are there already speak of a lost status: everything is to be above them."""
-    workers = dict(wanted.incarnations)
+    """Return the start of a job, above all that is there already: a lost status named it, or an operator that died before it wrote one."""
+    begun = int(seen.is_begun())
+    workers = dict.fromkeys(range(seen.job.spec.workers.replicas), begun) if begun else dict(wanted.incarnations)
     for pod in seen.pods:
         if pod.role is Role.WORKER:
             workers[pod.index] = max(workers.get(pod.index, 0), pod.incarnation + 1)
-    epochs = [wanted.epoch, *(pod.incarnation for pod in seen.pods if pod.role is Role.RENDEZVOUS)]
+    epochs = [wanted.epoch, begun, *(pod.incarnation for pod in seen.pods if pod.role is Role.RENDEZVOUS)]
     return replace(wanted, attempt=1, epoch=1 + max(epochs), rendezvous_seen=False).with_workers(workers, workers)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainingjob_operator.policy.wanted import Wanted, current_report, made, pods_of, seats
-from trainingjob_operator.state import NODE_LOST, Observed, Pod, PodPhase
+from trainingjob_operator.state import NODE_LOST, Observed, Pod, PodPhase, Role
 
 GONE = "its pod is gone"
 DELETED = "its pod is being deleted"
@@ -37,8 +37,36 @@ def losses(seen: Observed, wanted: Wanted) -> tuple[Loss, ...]:
 def replaced(seen: Observed, wanted: Wanted, lost: tuple[Loss, ...]) -> Wanted:
     """The lost workers under their next incarnation; of the others it is noted whose pods have been seen."""
     again = {loss.index for loss in lost}
-    incarnations = {index: incarnation + (index in again) for index, incarnation in wanted.incarnations}
+    incarnations = {
+        index: _next_incarnation(seen, index, incarnation) if index in again else incarnation for index, incarnation in wanted.incarnations
+    }
     return wanted.with_workers(incarnations, (wanted.unseen - made(seen, wanted)) | again)
+
+
+def skipped(seen: Observed, wanted: Wanted) -> Wanted:
+    """The same without the incarnations that an operator before this one may have given to replacements, and not noted.
+
+    Used where no replacement is made: the job stops, and a later life must not take such a number.
+    """
+    if not seen.inherited:
+        return wanted
+    pods, known = pods_of(seen, wanted), seats(seen, wanted)
+    lost = {index for index in known if index not in wanted.unseen and is_lost_for_good(pods.get(index))}
+    return wanted.with_workers({index: number + (index in lost) for index, number in wanted.incarnations}, wanted.unseen | lost)
+
+
+def is_lost_for_good(pod: Pod | None) -> bool:
+    """Return whether a worker's pod has ended, is going or is gone: whoever looks later sees the same."""
+    return pod is None or pod.over() or pod.deleting
+
+
+def _next_incarnation(seen: Observed, index: int, incarnation: int) -> int:
+    """Return the worker's next incarnation: that of a pod which an operator before this one made and did not note, else one nobody had.
+
+    Such a pod may have come and gone unseen, so an operator that takes over leaves one number out. No incarnation ever has two pods.
+    """
+    made = max((pod.incarnation for pod in seen.pods if pod.role is Role.WORKER and pod.index == index), default=0)
+    return made if made > incarnation else incarnation + (2 if seen.inherited else 1)
 
 
 def _loss(seen: Observed, wanted: Wanted, index: int, pod: Pod | None) -> Loss | None:
