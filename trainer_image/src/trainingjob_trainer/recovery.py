@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 from trainingjob_api.contract.channel import OpenAttempt
 from trainingjob_api.contract.messages import Generation, GenerationId, MemberId, Orders, Phase, Stage
-from trainingjob_api.storage.manifest import BadManifest, parse_manifest
+from trainingjob_api.storage.manifest import BadManifest, Manifest, parse_manifest
 from trainingjob_trainer.channel import Channel, Superseded
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
+from trainingjob_trainer.checkpoint.identity import changes
 from trainingjob_trainer.checkpoint.peer import LayoutError, synchronise
 from trainingjob_trainer.checkpoint.shard import RestoreError, restore
 from trainingjob_trainer.checks.mistakes import UserMistake
@@ -154,9 +155,29 @@ class Member:
             return
         try:
             manifest = parse_manifest(opened.manifest.encode())
+            self._take_change(manifest)
             with session.state.changing():
                 restore(manifest, opened.files, session.state.tensors())
                 session.state.adopt(manifest.position, attempt)
         except (RestoreError, BadManifest) as error:
             raise UserMistake(str(error)) from error
         log.info("attempt %d: restored the checkpoint of step %d", attempt, session.state.step)
+
+    def _take_change(self, manifest: Manifest) -> None:
+        """Compare what the checkpoint was made of with what there is now; a change must have been declared.
+
+        Raises:
+            UserMistake: it was not.
+        """
+        session = self._session
+        changed = changes(manifest.position, session.identity())
+        if not changed:
+            return
+        epoch, within = session.order.place(manifest.step)
+        goes_on = f"step {manifest.step + 1} is step {within + 1} of {session.order.steps_per_epoch} in epoch {epoch + 1}"
+        if not session.spec.checkpoint.allow_changes:
+            raise UserMistake(
+                f"spec.checkpoint.allowChanges: the checkpoint of step {manifest.step} was made with {changed}; put that back, or set "
+                f"allowChanges: true to go on: {goes_on} then"
+            )
+        log.warning("the checkpoint of step %d was made with %s; as allowChanges says, it goes on: %s", manifest.step, changed, goes_on)

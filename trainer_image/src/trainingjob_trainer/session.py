@@ -6,6 +6,7 @@ construction makes torch import its compiler.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from trainingjob_api.contract.channel import Links, ProcessEnvironment
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.training import Training
 from trainingjob_api.storage.manifest import Position
+from trainingjob_trainer.checkpoint import identity
 from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
 from trainingjob_trainer.checks.mistakes import UserMistake, user_code
 from trainingjob_trainer.checks.returned import model_of, splits_of
@@ -61,6 +63,13 @@ class Session:
         """With reduction Deterministic: as the manifest says, else as this history began, whatever the number of workers is now."""
         return self.training.lanes or self.state.lanes or self.spec.lanes
 
+    def identity(self) -> identity.Identity:
+        """What the steps are made of: data, batch, seed, task and parameters."""
+        assert self.training.task is not None
+        samples = (len(self.splits.train), len(self.splits.validation), len(self.splits.test))
+        parameters = json.loads(self.task.parameters.model_dump_json())
+        return identity.identity(self.training.task.class_name, parameters, samples, self.training.global_batch_size, self.training.seed)
+
     def position(self) -> Position:
         """Where training stands, for checkpoints and peers."""
         state = self.state
@@ -78,7 +87,7 @@ class Session:
             clean=state.clean,
             metrics=state.metrics,
             early_stopping=state.stored_early_stopping(),
-            extra={"evaluated_step": state.evaluated_step},
+            extra={"evaluated_step": state.evaluated_step, identity.KEY: self.identity()},
         )
 
     def restart(self, attempt: int) -> None:

@@ -54,6 +54,7 @@ TABLE: dict[str, Mutability] = {
     "checkpoint.storage": Mutability.WHILE_SUSPENDED,
     "checkpoint.storage.uri": Mutability.NEVER,
     "checkpoint.adopt": Mutability.WHILE_SUSPENDED,
+    "checkpoint.allowChanges": Mutability.ALWAYS,
     "checkpoint.everySteps": Mutability.WHILE_SUSPENDED,
     "checkpoint.everySeconds": Mutability.WHILE_SUSPENDED,
     "checkpoint.keep": Mutability.WHILE_SUSPENDED,

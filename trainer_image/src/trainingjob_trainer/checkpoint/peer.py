@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trainingjob_api.storage.manifest import Position, parse_position
 from trainingjob_trainer.checkpoint.flat import listed, read_bytes, write_bytes
+from trainingjob_trainer.checkpoint.identity import fingerprint, samples_of
 from trainingjob_trainer.checkpoint.shares import chunks
 from trainingjob_trainer.checkpoint.state import TrainingState
 from trainingjob_trainer.transport.port import Interrupted, Pending, Transport
@@ -34,12 +35,14 @@ def synchronise(state: TrainingState, position: Position, transport: Transport, 
 
     Raises:
         Interrupted: a peer is lost. A state that was being copied is dirty, others are what they were.
-        LayoutError: the ranks do not run the same model.
+        LayoutError: the ranks do not run the same model, or do not see the same data and parameters.
     """
     device = next(state.model.parameters()).device
-    rows = _exchange(torch.cat([_identity(state), _layout(state)]).to(device), transport, world)
-    if any(not torch.equal(row[_WORD:], rows[source][_WORD:]) for row in rows):
+    made_of = torch.frombuffer(bytearray(fingerprint(position)), dtype=torch.uint8)
+    rows = _exchange(torch.cat([_identity(state), _layout(state), made_of]).to(device), transport, world)
+    if any(not torch.equal(row[_WORD : 2 * _WORD], rows[source][_WORD : 2 * _WORD]) for row in rows):
         raise LayoutError("spec.training.task: the workers do not build the same model; a task must build the same one everywhere")
+    _compare_data([bytes(row[2 * _WORD :].tolist()) for row in rows], source)
     assert bool(rows[source][:_WORD].any()), "the source of a generation holds a state"
     same = torch.equal(rows[rank][:_WORD], rows[source][:_WORD])
     if all(torch.equal(row[:_WORD], rows[source][:_WORD]) for row in rows):
@@ -52,6 +55,14 @@ def synchronise(state: TrainingState, position: Position, transport: Transport, 
             _copy(state, transport, device, rank, source, keep=False)
             state.adopt(standing, attempt)
     return True
+
+
+def _compare_data(prints: Sequence[bytes], source: int) -> None:
+    for rank, found in enumerate(prints):
+        if found != prints[source]:
+            ours, theirs = samples_of(prints[source]), samples_of(found)
+            words = f"{ours} training samples, rank {rank} has {theirs}" if ours != theirs else f"other data or parameters than rank {rank}"
+            raise LayoutError(f"spec.training.task: rank {source} has {words}; every worker must see the same, while a job runs and after")
 
 
 def _copy(state: TrainingState, transport: Transport, device: torch.device, rank: int, source: int, *, keep: bool) -> None:
