@@ -9,7 +9,6 @@ from torch import nn
 
 from bench.training.workload import CLASSES, Marks, network, samples
 from trainingjob_trainer import loop
-from trainingjob_trainer.checkpoint.arena import BUFFERS
 from trainingjob_trainer.data import Rows, Splits
 from trainingjob_trainer.task import Classification, TaskParameters
 
@@ -43,7 +42,7 @@ class Workload(Classification):
 
         def marked_step(run: loop.Run):
             marks.put("begin", run.session.state.step, run.generation.id.n)
-            if all(run.channel.free(buffer) for buffer in range(BUFFERS)):
+            if run.arena.rests():
                 marks.put("quiet", run.session.state.step)
             return step(run)
 

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,17 +49,57 @@ def test_a_larger_arena_replaces_a_smaller_one_whose_upload_goes_on() -> None:
     owner.close()
 
 
-@given(held=st.sets(st.integers(0, 3)), count=st.integers(1, 5))
-def test_a_buffer_under_upload_is_never_lent(held: set[int], count: int) -> None:
+@given(held=st.sets(st.integers(0, 3)), count=st.integers(1, 5), first=st.integers(0, 7))
+def test_a_buffer_under_upload_is_lent_as_busy_until_the_upload_ends(held: set[int], count: int, first: int) -> None:
     owner = ArenaOwner("test")
     old = owner.lease(1, 4)
-    for buffer in held:
-        old.buffers[buffer].uploads += 1
-    new = owner.lease(1, count)
-    assert not {old.arena.offsets[buffer] for buffer in held} & set(new.arena.offsets)
-    assert len(set(new.arena.offsets)) == count
-    for buffer in held:
-        old.buffers[buffer].uploads -= 1
+    freed: list[int] = []
+    with ExitStack() as uploads:
+        for buffer in held:
+            uploads.enter_context(old.held(buffer))
+        new = owner.lease(1, count, first)
+        assert len(set(new.arena.offsets)) == count
+        offsets = {old.arena.offsets[buffer] for buffer in held}
+        assert {new.arena.offsets[number - first] for number in new.arena.busy} == offsets & set(new.arena.offsets)
+        assert len(new.arena.busy) == max(0, len(held) - max(0, 4 - count)), "what is free is lent first"
+        for number in new.arena.busy:
+            new.when_free(number, lambda number=number: freed.append(number))
+        assert freed == []
+    assert sorted(freed) == sorted(new.arena.busy)
+    owner.close()
+
+
+def memory_of(name: str) -> int:
+    """Bytes of all arenas of that name that this process holds; a mapping holds a descriptor of its own."""
+    sizes: dict[int, int] = {}
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if f"memfd:arena-{name} " in str(link.readlink()):
+                sizes[link.stat().st_ino] = link.stat().st_size
+    return sum(sizes.values())
+
+
+def test_lives_that_end_while_a_store_hangs_cost_no_memory_beyond_two_buffers() -> None:
+    owner = ArenaOwner("lives")
+    with ExitStack() as uploads:
+        for _ in range(5):
+            lease = owner.lease(mmap.PAGESIZE, 2)
+            for buffer in (0, 1):
+                uploads.enter_context(lease.held(buffer))
+        assert memory_of("lives") == 2 * mmap.PAGESIZE
+    owner.close()
+    del lease
+    assert memory_of("lives") == 0
+
+
+def test_memory_that_has_become_too_small_is_given_back_when_its_upload_ends() -> None:
+    owner = ArenaOwner("grows")
+    small = owner.lease(mmap.PAGESIZE, 2)
+    with small.held(1):
+        owner.lease(4 * mmap.PAGESIZE, 2)
+        assert memory_of("grows") == (2 + 8) * mmap.PAGESIZE
+    del small
+    assert memory_of("grows") == 8 * mmap.PAGESIZE
     owner.close()
 
 

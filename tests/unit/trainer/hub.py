@@ -78,6 +78,9 @@ class Hub:
         self.commits = True
         self.stuck: set[int] = set()
         """Slots whose uploads do not end."""
+        self.lends: int | None = None
+        """How many arenas a process gets before the next one is kept back; None: all."""
+        self._unlent: list[tuple[Trainee, NeedArena]] = []
         self._unreleased: list[tuple[Trainee, Released]] = []
         self.user_errors: list[str] = []
         self.exported: list[tuple[bytes, ExportModel]] = []
@@ -341,16 +344,30 @@ class Hub:
                 self._waiting.remove(waiting)
                 asker.say(StoreReply(id=wanted.id, value=space[wanted.keys[0]] if wanted.operation == "get" else ""))
 
+    def lend(self) -> None:
+        """Give what was kept back, and keep nothing back any more."""
+        with self.changed:
+            self.lends = None
+            for trainee, need in self._unlent:
+                trainee.needs.remove(need)
+                self._give_arena(trainee, need)
+            self._unlent.clear()
+
     def _give_arena(self, trainee: Trainee, need: NeedArena) -> None:
+        trainee.needs.append(need)
+        if self.lends is not None and len(trainee.needs) > self.lends:
+            self._unlent.append((trainee, need))
+            return
         trainee.arena = os.memfd_create("arena")
         self._files.append(trainee.arena)
         trainee.arena_bytes = -(-need.bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(trainee.arena, need.buffers * trainee.arena_bytes)
         offsets = tuple(index * trainee.arena_bytes for index in range(need.buffers))
-        trainee.say(Arena(path=f"/proc/{os.getpid()}/fd/{trainee.arena}", offsets=offsets, bytes=need.bytes))
+        trainee.first, trainee.lent = trainee.lent, trainee.lent + need.buffers
+        trainee.say(Arena(path=f"/proc/{os.getpid()}/fd/{trainee.arena}", offsets=offsets, bytes=need.bytes, first=trainee.first))
 
     def _arena(self, trainee: Trainee, buffer: int, length: int) -> bytes:
-        return os.pread(trainee.arena, length, buffer * trainee.arena_bytes)
+        return os.pread(trainee.arena, length, (buffer - trainee.first) * trainee.arena_bytes)
 
     def _open(self, request: OpenAttempt) -> Opened:
         self.opened_attempt = request.generation.attempt

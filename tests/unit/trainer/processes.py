@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainingjob_agent.stamp import StampPage
-from trainingjob_api.contract.channel import OpenAttempt, Pace, Standing
+from trainingjob_api.contract.channel import NeedArena, OpenAttempt, Pace, Standing
 from trainingjob_api.contract.messages import MemberId, Phase
 
 DEADLINE = 30.0
@@ -84,6 +84,10 @@ class Trainee:
     stamp: StampPage
     arena: int = -1
     arena_bytes: int = 0
+    first: int = 0
+    """The number of the arena's first buffer."""
+    lent: int = 0
+    needs: list[NeedArena] = field(default_factory=list)
     standing: Standing | None = None
     standings: list[Standing] = field(default_factory=list)
     paces: list[Pace] = field(default_factory=list)

@@ -189,6 +189,9 @@ class Agent:
         self.lease = self.owner.lease(size, buffers)
         return self.lease.arena
 
+    def poke(self):
+        pass
+
     def wait(self, predicate):
         assert predicate()
 
@@ -207,7 +210,7 @@ def test_the_first_snapshot_finds_its_memory_touched():
     optimizer = build_optimizer(Optimizer(name="AdamW"), model)
     materialise(optimizer)
     agent = Agent()
-    arena = SnapshotArena(agent, TrainingState(model, optimizer))
+    arena = SnapshotArena(agent, TrainingState(model, optimizer), 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     arena.snapshot(SaveId(generation=GenerationId(1, 1, 1), step=1), 0, 1, Position(step=1), lambda: False)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -39,6 +39,7 @@ class Toy(Task):
         dropout: float = 0.0
         normalise: bool = False
         slow: float = 0.0
+        width: int = 16
         poison: int = -1
         """The sample whose loss is not finite."""
 
@@ -55,10 +56,10 @@ class Toy(Task):
 
     def model(self) -> nn.Module:
         parameters = self.parameters
-        layers: list[nn.Module] = [nn.Linear(COLUMNS, 16)]
+        layers: list[nn.Module] = [nn.Linear(COLUMNS, parameters.width)]
         if parameters.normalise:
-            layers.append(nn.BatchNorm1d(16))
-        layers += [nn.ReLU(), nn.Dropout(parameters.dropout), Slow(parameters.slow), nn.Linear(16, CLASSES)]
+            layers.append(nn.BatchNorm1d(parameters.width))
+        layers += [nn.ReLU(), nn.Dropout(parameters.dropout), Slow(parameters.slow), nn.Linear(parameters.width, CLASSES)]
         model = nn.Sequential(*layers)
         model.register_parameter("unused", nn.Parameter(torch.ones(5)))
         model.register_buffer("constant", torch.full((4,), 0.1))

@@ -1,15 +1,16 @@
 """Memory that outlives training processes: the snapshot arena of a process slot, and read-only copies of shards. Effects: memory.
 
 Everything is a memfd, so nothing is limited by /dev/shm and nothing is left behind when the agent dies. The training process maps
-it through `/proc/<agent>/fd/<n>`. It must not hand out a buffer whose upload has not ended: a new life of the process
-gets other buffers meanwhile.
+it through `/proc/<agent>/fd/<n>`. A buffer whose upload has not ended is lent as busy: a new life of the process must not write it
+before that, and gets no other one in its place, or a store that hangs would cost more memory with every life.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ class Buffer:
     memory: mmap.mmap
     uploads: int = 0
     """Uploads that read from it right now."""
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+    """Called once when there are none any more."""
 
 
 @dataclass
@@ -45,29 +48,49 @@ class Lease:
     buffers: tuple[Buffer, ...]
 
     @contextmanager
-    def held(self, buffer: int) -> Iterator[None]:
-        """Keep a buffer from being lent again while something reads it.
+    def held(self, number: int) -> Iterator[None]:
+        """Keep a buffer busy while something reads it.
 
         Raises:
             ValueError: there is no such buffer.
         """
-        if not 0 <= buffer < len(self.buffers):
-            raise ValueError(f"buffer {buffer} is not in an arena of {len(self.buffers)}")
-        self.buffers[buffer].uploads += 1
+        buffer = self._buffer(number)
+        buffer.uploads += 1
         try:
             yield
         finally:
-            self.buffers[buffer].uploads -= 1
+            buffer.uploads -= 1
+            while buffer.uploads == 0 and buffer.waiting:
+                buffer.waiting.pop()()
 
-    def view(self, buffer: int, length: int) -> memoryview:
+    def when_free(self, number: int, call: Callable[[], None]) -> None:
+        """Call `call` once nothing reads the buffer any more, at once if nothing does.
+
+        Raises:
+            ValueError: there is no such buffer.
+        """
+        buffer = self._buffer(number)
+        if buffer.uploads:
+            buffer.waiting.append(call)
+        else:
+            call()
+
+    def view(self, number: int, length: int) -> memoryview:
         """The first `length` bytes of a buffer.
 
         Raises:
             ValueError: there is no such buffer, or it is shorter.
         """
-        if not 0 <= buffer < len(self.buffers) or not 0 < length <= self.buffers[buffer].bytes:
-            raise ValueError(f"buffer {buffer} with {length} bytes is not in an arena of {len(self.buffers)} x {self.arena.bytes}")
-        return memoryview(self.buffers[buffer].memory)[:length]
+        buffer = self._buffer(number)
+        if not 0 < length <= buffer.bytes:
+            raise ValueError(f"buffer {number} with {length} bytes is not in an arena of {len(self.buffers)} x {self.arena.bytes}")
+        return memoryview(buffer.memory)[:length]
+
+    def _buffer(self, number: int) -> Buffer:
+        index = number - self.arena.first
+        if not 0 <= index < len(self.buffers):
+            raise ValueError(f"buffer {number} is not in an arena of {len(self.buffers)} from {self.arena.first} on")
+        return self.buffers[index]
 
 
 class ArenaOwner:
@@ -77,9 +100,12 @@ class ArenaOwner:
         self._name = name
         self._file: _File | None = None
         self._retired: list[_File] = []
+        self._sweeping = threading.Lock()
 
-    def lease(self, size: int, count: int) -> Lease:
-        """`count` prefaulted buffers of at least `size` bytes that nobody uploads from. Slow for fresh memory: call it in a thread.
+    def lease(self, size: int, count: int, first: int = 0) -> Lease:
+        """`count` prefaulted buffers of at least `size` bytes, numbered from `first` on. Slow for fresh memory: call it in a thread.
+
+        Memory that is large enough is lent again, also while it is busy. Smaller memory is given back as soon as nothing reads it.
 
         Raises:
             ValueError: size or count is not positive.
@@ -89,29 +115,34 @@ class ArenaOwner:
             raise ValueError(f"an arena of {count} buffers of {size} bytes makes no sense")
         self._sweep()
         if self._file is None or self._file.bytes < size:
-            if self._file is not None:
-                self._retired.append(self._file)
-                self._sweep()
+            self._retire()
             self._file = _File(os.memfd_create(f"arena-{self._name}"), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
         file = self._file
-        free = [buffer for buffer in file.buffers if buffer.uploads == 0]
-        while len(free) < count:
-            free.append(_grow(file))
-        chosen = tuple(free[:count])
+        while len(file.buffers) < count:
+            _grow(file)
+        chosen = tuple(sorted(file.buffers, key=lambda buffer: buffer.uploads)[:count])
         path = f"/proc/{os.getpid()}/fd/{file.descriptor}"
-        return Lease(Arena(path=path, offsets=tuple(buffer.offset for buffer in chosen), bytes=size), chosen)
+        busy = tuple(first + index for index, buffer in enumerate(chosen) if buffer.uploads)
+        offsets = tuple(buffer.offset for buffer in chosen)
+        return Lease(Arena(path=path, offsets=offsets, bytes=file.bytes, first=first, busy=busy), chosen)
 
     def close(self) -> None:
         """Give all memory back that no upload reads from."""
-        if self._file is not None:
-            self._retired.append(self._file)
-            self._file = None
+        self._retire()
+
+    def _retire(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._retired.append(file)
+            for buffer in file.buffers:
+                buffer.waiting.append(self._sweep)
         self._sweep()
 
     def _sweep(self) -> None:
-        for file in [file for file in self._retired if not any(buffer.uploads for buffer in file.buffers)]:
-            self._retired.remove(file)  # the last reference to a mapping unmaps it
-            os.close(file.descriptor)
+        with self._sweeping:
+            for file in [file for file in self._retired if not any(buffer.uploads for buffer in file.buffers)]:
+                self._retired.remove(file)  # the last reference to a mapping unmaps it
+                os.close(file.descriptor)
 
 
 def _grow(file: _File) -> Buffer:

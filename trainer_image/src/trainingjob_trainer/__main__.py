@@ -79,7 +79,7 @@ def _take_part(environment: ProcessEnvironment, channel: Channel, task: str) -> 
             watch_data=lambda dataset: WatchedData(dataset, stamp),
             tell=channel.send,
         )
-    arena = SnapshotArena(channel, session.state)
+    arena = SnapshotArena(channel, session.state, session.spec.workers.replicas * session.spec.workers.processes_per_worker)
     member = Member(environment.member(), session, channel, Reporter(channel, stamp, session.total_steps), arena)
     channel.listen(member.hear)
     with _told_at_once(task, lambda: session.state.step == 0):

@@ -161,7 +161,9 @@ class Channel:
         return self._opened
 
     def need_arena(self, size: int, buffers: int) -> Arena:
-        """Ask for the snapshot arena and wait for it: `buffers` buffers of at least `size` bytes."""
+        """Ask for the snapshot arena and wait for it: `buffers` buffers of at least `size` bytes. One thread at a time."""
+        with self._changed:
+            self._arena = None
         self.send(NeedArena(bytes=size, buffers=buffers))
         self.wait(lambda: self._arena is not None)
         assert self._arena is not None
@@ -200,6 +202,7 @@ class Channel:
                 case Opened():
                     self._opened = message
                 case Arena():
+                    self._released |= dict.fromkeys(message.busy)
                     self._arena = message
                 case Released():
                     self._released[message.buffer] = message

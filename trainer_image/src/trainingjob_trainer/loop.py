@@ -89,6 +89,8 @@ def run_steps(run: Run) -> None:
                 await_commit(run)
             return
         decision = _step(run)
+        # Only now, and beside the steps: the first step of a smaller group is what its members are waited for.
+        run.arena.fit(len(run.generation.seats))
 
 
 def _step(run: Run) -> Decision:

@@ -126,6 +126,8 @@ class Member:
         self._session.strategy.start(rank, len(generation.seats), self._session.lanes())
         self._reporter.regrouped(rank)
         if generation.purpose == "Save":
+            self._arena.fit(len(generation.seats))
+            self._arena.settle(self._superseded)
             # The agent and the rendezvous see to the rest; without room the rendezvous asks again. A newcomer must not wait for storage.
             snapshot(run) if self._arena.has_room() else skip(run)
         else:
@@ -155,9 +157,9 @@ class Member:
             return
         try:
             manifest = parse_manifest(opened.manifest.encode())
-            self._take_change(manifest)
             with session.state.changing():
                 restore(manifest, opened.files, session.state.tensors())
+                self._take_change(manifest)
                 session.state.adopt(manifest.position, attempt)
         except (RestoreError, BadManifest) as error:
             raise UserMistake(str(error)) from error

@@ -101,7 +101,7 @@ class OpenAttempt(Record):
 
 
 class NeedArena(Record):
-    """The snapshot arena is to have `buffers` buffers of `bytes` each. Answered by Arena. Asked once per life."""
+    """The snapshot arena is to have `buffers` buffers of `bytes` each. Answered by Arena, which replaces the one before."""
 
     type: Literal["need_arena"] = "need_arena"
     bytes: int
@@ -181,12 +181,16 @@ class Opened(Record):
 
 
 class Arena(Record):
-    """The snapshot arena: `path` is to be mapped, shared and writable; buffer i starts at offsets[i]."""
+    """The snapshot arena: `path` is to be mapped, shared and writable; buffer number first + i starts at offsets[i]."""
 
     type: Literal["arena"] = "arena"
     path: str
     offsets: tuple[int, ...]
     bytes: int
+    first: int = 0
+    """No number is given twice in a life, so that a Released of an older arena is not taken for one of a newer."""
+    busy: tuple[int, ...] = ()
+    """Numbers of buffers from which an earlier life's snapshot is still being uploaded: Released tells when they may be written."""
 
 
 class Released(Record):

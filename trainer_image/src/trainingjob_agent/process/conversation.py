@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Protocol
 
 from trainingjob_agent.arena import ArenaOwner, Lease, SharedFiles
@@ -117,6 +118,7 @@ class Conversation:
         self._arena = arena
         self._broken = broken
         self._lease: Lease | None = None
+        self._lent = 0
         self._files = SharedFiles()
         self._answers: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None
@@ -200,9 +202,12 @@ class Conversation:
             self._broken(self.unanswered)  # it would wait for ever
 
     async def _lend(self, wish: NeedArena) -> None:
-        lease = await asyncio.to_thread(self._arena.lease, wish.bytes, wish.buffers)
+        lease = await asyncio.to_thread(self._arena.lease, wish.bytes, wish.buffers, self._lent)
+        self._lent += wish.buffers
         self._lease = lease
         self.channel.send(lease.arena)
+        for number in lease.arena.busy:
+            lease.when_free(number, partial(self.channel.send, Released(buffer=number)))
 
     async def _upload(self, snapshot: Snapshot) -> None:
         if self._lease is None:
