@@ -21,6 +21,7 @@ NAMES = (
     "throughput",
     "shrink",
     "stall",
+    "store-frozen",
     "operator",
     "operator-limit",
     "operator-writes",

@@ -6,6 +6,7 @@ The stager is made once and used for all saves, saves go through a process group
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ from bench.training.workload import OPTIMIZER, Marks, network, samples
 class Saver:
     """Checkpoints of a model and its optimizer."""
 
-    def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: AsyncCheckpointerType) -> None:
+    def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: AsyncCheckpointerType, writer=None) -> None:
+        self._writer = writer
         self._folder, self._model, self._optimizer, self._kind = folder, model, optimizer, kind
         shared = kind is AsyncCheckpointerType.PROCESS
         self._stager = DefaultStager(
@@ -37,7 +39,8 @@ class Saver:
         state = {"model": self._model.state_dict(), "optimizer": self._optimizer.state_dict()}
         self._under_way = dcp.async_save(
             state,
-            checkpoint_id=self._folder / str(step),
+            checkpoint_id=str(self._folder / str(step)),
+            storage_writer=None if self._writer is None else self._writer(str(self._folder / str(step))),
             process_group=self._group,
             async_stager=self._stager,
             async_checkpointer_type=self._kind,
@@ -63,6 +66,8 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in ("marks", "storage"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("endpoint", "bucket"):
+        parser.add_argument(f"--{name}")
     parser.add_argument("--saver", type=lambda word: AsyncCheckpointerType[word], default=AsyncCheckpointerType.THREAD)
     return parser.parse_args()
 
@@ -77,7 +82,12 @@ def main() -> None:
     model = network(chosen.width, chosen.layers)
     optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER)
     parallel = DistributedDataParallel(model, gradient_as_bucket_view=True) if world > 1 else model
-    saver, marks, share = Saver(chosen.storage, model, optimizer, chosen.saver), Marks(chosen.marks), chosen.batch // world
+    writer = None
+    if chosen.endpoint:
+        from bench.peers.s3 import S3, S3Writer  # only here: its client takes a moment to import
+
+        writer = partial(S3Writer, files=S3(chosen.endpoint, chosen.bucket))
+    saver, marks, share = Saver(chosen.storage, model, optimizer, chosen.saver, writer), Marks(chosen.marks), chosen.batch // world
     for step in range(chosen.steps):
         marks.put("begin", step)
         if saver.rests():

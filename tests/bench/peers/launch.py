@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +61,11 @@ class Peer:
 
 
 @contextmanager
-def started(folder: Path, command: Sequence[str]) -> Iterator[Peer]:
+def started(folder: Path, command: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[Peer]:
     """Run `command` with `--marks FOLDER`, one thread a process."""
     folder.mkdir(parents=True)
     output = folder / "output.log"
-    environment = {**os.environ, **VARIABLES, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, **VARIABLES, **(environ or {}), "PYTHONPATH": str(ROOT / "tests")}
     with output.open("wb") as file:
         process = subprocess.Popen(
             [*command, "--marks", str(folder)],

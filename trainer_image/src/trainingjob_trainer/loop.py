@@ -139,7 +139,7 @@ def skip(run: Run) -> None:
     step = run.session.state.step
     run.saving.skipping_since = run.reporter.skipping_since = step
     if run.rank == 0:
-        log.warning("step %d is not saved: storage has not taken the snapshots before; the next step with room is saved", step)
+        log.warning("step %d is not saved: a rank has no free snapshot buffer; the next step at which all have one is saved", step)
 
 
 def snapshot(run: Run) -> None:
