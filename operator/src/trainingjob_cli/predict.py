@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trainingjob_cli.archive import credentials, read_history
-from trainingjob_cli.context import Mistake, Namespace, StateDir, find, jobs_in, key_of
+from trainingjob_cli.context import DEBUGGING, Mistake, Namespace, StateDir, find, jobs_in, key_of
 from trainingjob_operator.local import given
 from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION
 
@@ -43,8 +43,10 @@ def predict(
     if rows is None and sys.stdin.isatty():
         raise Mistake("predict: give --rows FILE (CSV or JSON lines), or rows on standard input")
     place, options, environ = _located(model, namespace, state_dir)
-    environ["TRAININGJOB_IMPORT_PATH"] = environ.pop("PYTHONPATH", "")
+    environ["TRAININGJOB_IMPORT_PATH"] = ":".join(part for part in (environ.pop("PYTHONPATH", ""), str(Path.cwd())) if part)
     command = [sys.executable, "-Pm", f"{TRAINER}.predict", place, *options, "--rows", str(rows or "-"), "--output", output]
+    if DEBUGGING.on:
+        environ["TRAININGJOB_DEBUG"] = "1"
     raise typer.Exit(subprocess.run(command, env=environ, check=False).returncode)
 
 

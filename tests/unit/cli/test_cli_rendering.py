@@ -67,6 +67,11 @@ def test_the_view_of_a_script_claims_no_steps_and_no_checkpoints() -> None:
     assert text(panel(view_of(seen, status))).split() == ["digits", "Running", "workers", "3/3", "restarts", "1", "goodput", "97%"]
 
 
+def test_a_step_is_never_shown_behind_the_checkpoint_that_was_made_of_it() -> None:
+    seen = Observed(job=make_job(training=TASK), report=make_report(step=825, log=LogPosition(seq=3, checkpoint=850)), reporting=True)
+    assert view_of(seen, Status(phase="Running")).step == 850
+
+
 def test_a_job_of_which_nothing_is_known_has_a_view() -> None:
     view = view_of(Observed(job=make_job()), Status(message="waiting for workers"))
     assert line(view).endswith("goodput -  (waiting for workers)")
@@ -78,7 +83,7 @@ def test_times_are_said_shortly(seconds: float | None, said: str) -> None:
     assert duration(seconds) == said
 
 
-@pytest.mark.parametrize(("value", "said"), [(None, "-"), (0.08312, "0.0831"), (123456.0, "1.235e+05")], ids=str)
+@pytest.mark.parametrize(("value", "said"), [(None, "-"), (0.08312, "0.0831"), (123456.0, "1.235e+05"), (0.0000312, "3.12e-05")], ids=str)
 def test_losses_are_said_shortly(value: float | None, said: str) -> None:
     assert number(value) == said
 

@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from trainingjob_api.storage.entries import Claim, Export
 from trainingjob_api.storage.layout import log_key
 from trainingjob_storage.store import open_store
 from trainingjob_trainer.export import export_model, export_tensors
-from trainingjob_trainer.predict import ModelError, open_model, run
+from trainingjob_trainer.predict import ModelError, main, open_model, run
 from unit.learning.plain_training import train
 
 DIABETES = "trainingjob_trainer.tasks.diabetes:Diabetes"
@@ -143,3 +144,32 @@ def test_a_state_that_is_no_tensor_cannot_be_exported():
 def test_a_metric_that_is_no_number_does_not_spoil_the_export():
     _, metadata = export_model(nn.Linear(1, 1), "a:B", {}, {"loss": float("nan"), "mse": 1.0}, 0)
     assert json.loads(metadata)["metrics"] == {"mse": 1.0}
+
+
+BROKEN = """
+from trainingjob_trainer.tasks.diabetes import Diabetes
+
+class Mine(Diabetes):
+    def {method}(self, *given):
+        raise {error}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "says"),
+    [
+        ("model", 'AttributeError("no attribute chars")', "AttributeError: no attribute chars (broken.py:6, in model)"),
+        ("columns", 'KeyError("age")', "KeyError: 'age' (broken.py:6, in columns)"),
+        ("predict", 'ValueError("three axes")', "ValueError: three axes (broken.py:6, in predict)"),
+    ],
+)
+def test_an_error_in_the_users_class_is_one_sentence_with_its_place(folder, tmp_path, monkeypatch, capsys, trained, method, error, says):
+    (tmp_path / "broken.py").write_text(BROKEN.format(method=method, error=error))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    card = json.loads((folder / "model.json").read_text()) | {"task": "broken:Mine"}
+    (folder / "model.json").write_text(json.dumps(card))
+    (tmp_path / "rows.csv").write_text(csv(trained[1][:2]))
+    monkeypatch.setattr(sys, "argv", ["predict", str(folder), "--rows", str(tmp_path / "rows.csv")])
+    assert main() == 2
+    assert capsys.readouterr().err == f"trainingjob: broken:Mine: {says}\n"

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -26,6 +27,7 @@ from trainingjob_api.storage.layout import LOG_PREFIX, parse_log_key
 from trainingjob_storage.errors import NotFound, StorageError
 from trainingjob_storage.store import Store, open_store
 from trainingjob_trainer.checks.imports import find_users_modules
+from trainingjob_trainer.checks.mistakes import blame
 from trainingjob_trainer.export import FORMAT, MODEL_FILE, WEIGHTS_FILE, ModelCard
 from trainingjob_trainer.rows import read_rows
 from trainingjob_trainer.task import Answer, Task, load_task
@@ -50,7 +52,8 @@ class Model:
         answers: list[Answer] = []
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = torch.tensor(rows[start : start + ROWS_AT_ONCE], dtype=torch.float32)
-            answers += self.task.predict(self.module, part)
+            with _code_of(self.card.task):
+                answers += self.task.predict(self.module, part)
         return answers
 
 
@@ -67,10 +70,23 @@ def open_model(store: Store) -> Model:
         folder = _newest_export(store)
         card = _get(store, folder + MODEL_FILE)
     known = _parse(card, store.uri)
-    task = load_task(known.task, known.parameters)
-    module = task.model()
+    with _code_of(known.task):
+        task = load_task(known.task, known.parameters)
+        module = task.model()
     _load(module, _get(store, folder + WEIGHTS_FILE), known)
     return Model(known, task, module.eval())
+
+
+@contextmanager
+def _code_of(task: str) -> Iterator[None]:
+    """Around the code of the class `task`: what it raises becomes one sentence with the place."""
+    try:
+        yield
+    except Exception as error:
+        raised = blame(error, task.partition(":")[0])
+        if isinstance(error, ValueError) and not raised.where:
+            raise  # the product's own word on the class
+        raise ModelError(f"{task}: {raised.message}") from error
 
 
 def _newest_export(store: Store) -> str:
@@ -159,24 +175,28 @@ def run(arguments: Sequence[str], environ: Mapping[str, str], stdin: TextIO, std
     chosen = _arguments().parse_args(arguments)
     model = open_model(open_store(_location(chosen.model), chosen.endpoint_url, chosen.region, environ))
     text = stdin.read() if chosen.rows == "-" else Path(chosen.rows).read_text(encoding="utf-8")
-    answers = model.answer(read_rows(text, model.task.columns()))
+    with _code_of(model.card.task):
+        columns = model.task.columns()
+    answers = model.answer(read_rows(text, columns))
     stdout.write("".join(json.dumps(answer) + "\n" for answer in answers) if chosen.output == "json" else as_table(answers))
 
 
 def main() -> int:
-    """The program. Exit codes: 0 answered, 1 what was given cannot be used, 2 wrong arguments."""
+    """The program. Exit codes: 0 answered, 2 what was given cannot be used."""
     find_users_modules(os.environ.get("TRAININGJOB_IMPORT_PATH", ""))
     try:
         run(sys.argv[1:], os.environ, sys.stdin, sys.stdout)
     except UnicodeDecodeError:
-        sys.stderr.write("predict: the rows are not text in UTF-8\n")
+        sys.stderr.write("trainingjob: the rows are not text in UTF-8\n")
     except OSError as error:
-        sys.stderr.write(f"predict: {error.filename or 'rows'}: {error.strerror or error}\n")
+        sys.stderr.write(f"trainingjob: {error.filename or 'rows'}: {error.strerror or error}\n")
     except (ValueError, StorageError) as error:
-        sys.stderr.write(f"predict: {error}\n")
+        if os.environ.get("TRAININGJOB_DEBUG"):
+            raise
+        sys.stderr.write(f"trainingjob: {error}\n")
     else:
         return 0
-    return 1
+    return 2
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from trainingjob_operator.state import Observed, Pod, Role
 from trainingjob_operator.status.script import is_script
 
 _ROUNDING = 1000
+_TINY = 0.0005
+"""Less than this would be shown as 0.0000, or with one digit."""
 _BESIDE_BAR, _NARROWEST_BAR, _WIDEST_BAR = 64, 10, 40
 """Columns that the figures beside the bar take, and the bar's own."""
 PHASE_STYLES = {"Running": "green", "Succeeded": "bold green", "Failed": "bold red", "Suspended": "yellow"}
@@ -53,6 +55,8 @@ def view_of(seen: Observed, status: Status) -> RunView:
     total = (report.total_steps if report is not None else 0) or status.total_steps
     loss = report.loss if report is not None and report.loss is not None else status.loss
     checkpoint = report.log.checkpoint if report is not None and report.log is not None else status.checkpoint
+    if step is not None and checkpoint is not None:
+        step = max(step, checkpoint)  # the log is heard of sooner than the step: what was saved was done
     rate = report.samples_per_second if report is not None else 0.0
     return RunView(
         name=seen.job.metadata.name,
@@ -174,7 +178,8 @@ def number(value: float | None) -> str:
     """A loss, short."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if abs(value) < _ROUNDING else f"{value:.4g}"
+    is_tiny = 0 < abs(value) < _TINY
+    return f"{value:.4f}" if abs(value) < _ROUNDING and not is_tiny else f"{value:.4g}"
 
 
 def duration(seconds: float | None) -> str:
