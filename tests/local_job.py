@@ -104,7 +104,7 @@ class LocalJob:
         self.storage = folder / "storage"
         self.file = folder / "job.yaml"
         folder.mkdir(parents=True, exist_ok=True)
-        storage = manifest["spec"]["checkpoint"]["storage"]
+        storage = manifest["spec"].setdefault("checkpoint", {}).setdefault("storage", {"uri": "file:"})
         if storage["uri"].startswith("file:"):
             storage["uri"] = self.storage.as_uri()
         self.write()

@@ -59,7 +59,7 @@ def accuracy(model, test):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--epochs", type=int, default=10)
-    arguments.add_argument("--checkpoints", type=Path, required=True)
+    arguments.add_argument("--checkpoints", type=lambda text: Path(text).expanduser(), required=True)
     chosen = arguments.parse_args()
 
     dist.init_process_group("gloo")  # finds MASTER_ADDR, MASTER_PORT, RANK and WORLD_SIZE in the environment

@@ -226,7 +226,7 @@ def _storage(name: str | None, uri: str | None, namespace: str, state_dir: Path 
         except ValidationError as error:
             raise Mistake(f"--storage: {'; '.join(explain(error, Storage))}") from error
     if name == manifest.STDIN or Path(name).suffix in (".yaml", ".yml", ".json"):
-        found = manifest.bundle(name)
+        found = manifest.bundle(name, storage=jobs_in(state_dir).storage)
         job, secrets = found.job, found.secrets
     else:
         jobs, key = jobs_in(state_dir), key_of(name, namespace)

@@ -6,7 +6,7 @@ The text is read as kubectl reads it. Every mistake of the user's is a ManifestE
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ MAX_BYTES = 1 << 20
 """A longer file is no manifest of ours."""
 STDIN = "-"
 """The file that stands for standard input."""
+
+Place = Callable[[str, str], str]
+"""From a job's namespace and name to the URI of its storage."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,21 @@ def load(path: str | Path) -> TrainingJob:
     return bundle(path).job
 
 
-def bundle(path: str | Path, name: str | None = None, settings: Sequence[str] = ()) -> Bundle:
+def bundle(path: str | Path, name: str | None = None, settings: Sequence[str] = (), storage: Place | None = None) -> Bundle:
     """Read the file at `path`; `-` is standard input.
 
     Args:
         path: the file.
         name: which TrainingJob, where there are several.
         settings: what `--set` changes of it.
+        storage: where a job of that namespace and name keeps its checkpoints if the manifest does not say; None: it has to.
 
     Raises:
         ManifestError: as `load` does; or there are several TrainingJobs and none is named.
     """
     if str(path) == STDIN:
-        return chosen(_text(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input"), "standard input", name, settings)
-    return chosen(read(Path(path)), str(path), name, settings)
+        return chosen(_text(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input"), "standard input", name, settings, storage)
+    return chosen(read(Path(path)), str(path), name, settings, storage)
 
 
 def read(path: Path) -> str:
@@ -96,13 +100,13 @@ def parse(text: str, source: str) -> TrainingJob:
     return chosen(text, source).job
 
 
-def chosen(text: str, source: str, name: str | None = None, settings: Sequence[str] = ()) -> Bundle:
+def chosen(text: str, source: str, name: str | None = None, settings: Sequence[str] = (), storage: Place | None = None) -> Bundle:
     """The TrainingJob in `text` that is called `name`, or the only one, and what belongs to it. As `bundle` otherwise."""
     found = _objects(text, source)
     jobs = [body for body in found if body.get("kind") == KIND] or (found if len(found) == 1 else [])
     body = _one(jobs, name, source, sum(1 for other in found if other.get("kind") != KIND))
     _check_kind(body, source)
-    job = _valid(overridden(body, settings), source if not settings else f"{source} with --set {' '.join(settings)}")
+    job = _valid(_placed(overridden(body, settings), storage), source if not settings else f"{source} with --set {' '.join(settings)}")
     kept, notes = [], []
     for other in found:
         kind, label = other.get("kind"), f"{other.get('kind', 'a document without a kind')} {_name(other)}".rstrip()
@@ -115,6 +119,18 @@ def chosen(text: str, source: str, name: str | None = None, settings: Sequence[s
         else:
             kept.append(secrets.checked(other, source))
     return Bundle(job, tuple(kept), tuple(notes))
+
+
+def _placed(body: dict[str, Any], storage: Place | None) -> dict[str, Any]:
+    """Return the manifest with a storage, if it names none and there is a place for it."""
+    spec, name = body.get("spec"), _name(body)
+    if storage is None or not name or not isinstance(spec, dict):
+        return body
+    checkpoint = spec.get("checkpoint") or {}
+    if not isinstance(checkpoint, dict) or checkpoint.get("storage"):
+        return body
+    place = {"uri": storage(_namespace(body), name)}
+    return {**body, "spec": {**spec, "checkpoint": {**checkpoint, "storage": place}}}
 
 
 def _objects(text: str, source: str) -> list[dict[str, Any]]:

@@ -88,8 +88,8 @@ def run(
     plain: Plain = False,
 ) -> None:
     """Train on this machine. The same command resumes; Ctrl-C saves and stops."""
-    job, secrets = requested(file, name, settings, workers, storage)
     jobs = jobs_in(state_dir)
+    job, secrets = requested(file, name, settings, workers, storage, jobs.storage)
     key = JobKey(job.metadata.namespace, job.metadata.name)
     if fresh:
         start_anew(jobs, key, open_storage(job.spec.checkpoint.storage, secrets), sure=yes)
@@ -104,15 +104,17 @@ def run(
 
 
 def requested(
-    file: Path, name: str | None, settings: list[str] | None, workers: int | None, storage: str | None
+    file: Path, name: str | None, settings: list[str] | None, workers: int | None, storage: str | None, place: manifest.Place | None = None
 ) -> tuple[TrainingJob, tuple[Manifest, ...]]:
     """Read the job that `run` and `plan` are asked for, with their options over its manifest, and the Secrets beside it.
+
+    A manifest that names no storage gets `storage`, or what `place` says; None: it has to name one.
 
     Raises:
         ManifestError: the file holds no such job.
         Mistake: the job is not valid with the options.
     """
-    found = manifest.bundle(file, name, settings or [])
+    found = manifest.bundle(file, name, settings or [], place if storage is None else lambda _namespace, _name: storage)
     for note in found.notes:
         say(f"note: {note}")
     return with_changes(found.job, workers, storage), found.secrets

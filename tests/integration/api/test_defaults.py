@@ -30,17 +30,29 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_kubectl_applies_an_example_and_finds_nothing_to_change_the_second_time(jobs: Jobs, kubectl: Kubectl, namespace: str, path: Path):
-    job = TrainingJob.from_object(YAML(typ="safe").load(path.read_text()))
-    name = job.metadata.name
+def test_kubectl_applies_an_example_with_a_storage_and_finds_nothing_to_change_the_second_time(
+    jobs: Jobs, kubectl: Kubectl, namespace: str, path: Path, tmp_path: Path
+):
+    body = YAML(typ="safe").load(path.read_text())
+    body["spec"].setdefault("checkpoint", {}).setdefault("storage", {"uri": "s3://my-bucket/jobs/example"})
+    job = TrainingJob.from_object(body)
+    name, file = job.metadata.name, tmp_path / "example.json"
+    file.write_text(json.dumps(body))
 
-    first = kubectl("apply", "-n", namespace, "-f", str(path))
-    second = kubectl("apply", "-n", namespace, "-f", str(path))
+    first = kubectl("apply", "-n", namespace, "-f", str(file))
+    second = kubectl("apply", "-n", namespace, "-f", str(file))
 
     assert first == (0, f"trainingjob.batch.trainingjob.dev/{name} created\n", "")
     assert second == (0, f"trainingjob.batch.trainingjob.dev/{name} unchanged\n", "")
     assert jobs.get(name)["spec"] == canonical(job.spec)
     assert jobs.get(name)["metadata"]["generation"] == 1
+
+
+def test_kubectl_refuses_an_example_of_one_machine_and_names_the_storage(kubectl: Kubectl, namespace: str):
+    code, _, said = kubectl("apply", "-n", namespace, "-f", str(EXAMPLES_FOLDER / "digits.yaml"))
+
+    assert code == 1
+    assert "spec.checkpoint.storage: Required value" in said
 
 
 @pytest.mark.parametrize("case", VALID, ids=lambda case: case.id)

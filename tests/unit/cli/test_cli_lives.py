@@ -89,6 +89,15 @@ def test_a_person_reads_the_users_lines_and_the_measurements() -> None:
     assert for_people(printed) == ["epoch 1", "step 15: on the validation data accuracy 0.9", printed[3], printed[4]]
 
 
+def test_a_mistake_is_left_to_its_event_and_a_crash_is_shown_with_its_traceback() -> None:
+    stamp, trace = "2026-11-29 12:34:28,418", ["Traceback (most recent call last):", "  File x", "ValueError: no"]
+    mistake = [f"{stamp} ERROR trainingjob_trainer: spec.training.task.class: there is no module", *trace]
+    crash = [f"{stamp} ERROR trainingjob_trainer: the training process failed", *trace]
+    assert for_people([*mistake, f"{stamp} INFO mine: x", "y"]) == [f"{stamp} INFO mine: x", "y"]
+    assert for_people(["before", *mistake, "agent: the process ended with 64", "after"]) == ["before", "after"]
+    assert for_people(crash) == crash
+
+
 def test_the_last_lines_of_a_process_are_taken_from_as_many_lives_as_it_takes() -> None:
     again = FIRST._replace(life=1)
     found = [Output(FIRST, "1\n2\n3\n"), Output(again, "4\n"), Output(SECOND, "a\nb\n")]

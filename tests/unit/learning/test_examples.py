@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-from trainingjob_api.spec.job import JobSpec
+from trainingjob_cli.manifest import bundle
 from trainingjob_trainer.export import export_model
 from trainingjob_trainer.task import load_task
 from unit.learning.plain_training import measure, train
@@ -20,7 +19,8 @@ MANIFESTS = ("digits.yaml", "fashion-mnist.yaml", "diabetes.yaml", "custom/spira
 
 
 def read_spec(name):
-    return JobSpec.model_validate(YAML(typ="safe").load(EXAMPLES / name)["spec"])
+    """The spec as `trainingjob run` has it: on one machine a storage need not be named."""
+    return bundle(EXAMPLES / name, storage=lambda namespace, name: f"file:///storage/{namespace}/{name}").job.spec
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ from trainingjob_api.storage.layout import parse_run_log_key
 from trainingjob_operator.local.folder import JobFolder
 
 Wanted = Callable[[MemberId], bool]
-_OWN = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO trainingjob_(\w+(?:\.\w+)*): (.*)|agent: .*")
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
+_OWN = re.compile(_STAMP.pattern + r"INFO trainingjob_(\w+(?:\.\w+)*): (.*)|agent: .*")
 """What the product itself says in a process' output, below a warning."""
+_MISTAKE = re.compile(_STAMP.pattern + r"ERROR trainingjob_trainer: spec\.")
 _TOLD = ("trainer.loop",)
 """Whose words of those a person wants to read while the job runs: measurements, early stopping."""
 
@@ -85,12 +87,16 @@ class Tails:
 
 
 def for_people(lines: Iterable[str]) -> list[str]:
-    """Return the lines without what the product logs of its own; its measurements stay, shortened."""
-    kept = []
+    """Return the lines without what the product logs of its own; its measurements stay, shortened.
+
+    A mistake of the user's is told by an event and at the job's end, so its record goes too, with the traceback below it.
+    """
+    kept, dropping = [], False
     for line in lines:
         own = _OWN.fullmatch(line)
-        if own is None:
-            kept.append(line)
-        elif own[1] in _TOLD:
+        dropping = bool(_MISTAKE.match(line)) or (dropping and own is None and not _STAMP.match(line))
+        if own is not None and own[1] in _TOLD:
             kept.append(own[2])
+        elif own is None and not dropping:
+            kept.append(line)
     return kept

@@ -24,6 +24,9 @@ WORKING_ANNOTATION = "batch.trainingjob.dev/working-directory"
 MAX_EVENTS = 1000
 """Events of a job that are kept."""
 
+_STORAGE = "_storage"
+"""No namespace is called so."""
+
 Spec = dict[str, Any]
 
 
@@ -40,6 +43,10 @@ class LocalJobs:
     def folder(self, key: JobKey) -> JobFolder:
         """The files of the job `key`, which need not exist."""
         return JobFolder(self.root, key)
+
+    def storage(self, namespace: str, name: str) -> str:
+        """Return where a job that names no storage keeps its checkpoints: below `root`, and not with the job, since that may go alone."""
+        return (self.root / _STORAGE / namespace / name).as_uri()
 
     def all(self) -> list[JobKey]:
         """All jobs, by name."""

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from trainingjob_cli import run
+from trainingjob_cli.__main__ import main
+from trainingjob_operator.local.jobs import LocalJobs
+from unit.cli.stored import KEY, make_stored
+
+
+def test_a_manifest_without_a_storage_gets_one_below_the_state_folder_but_not_in_a_plan(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "job.yaml"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if "storage" not in line))
+    assert main(["plan", str(path)]) == 2
+    assert "spec.checkpoint" in capsys.readouterr().err
+    assert main(["plan", str(path), "--storage", "s3://bucket/digits"]) == 0
+    here, there = LocalJobs(folder / "state"), LocalJobs(folder / "other")
+    found = [run.requested(path, None, None, None, None, jobs.storage)[0].spec.checkpoint.storage.uri for jobs in (here, there)]
+    assert found == [f"file://{folder}/{root}/_storage/default/digits" for root in ("state", "other")]
+
+
+def test_a_storage_below_the_state_folder_outlives_its_job_and_is_no_job(folder: Path) -> None:
+    jobs = LocalJobs(folder / "state")
+    assert "/_storage/" in jobs.storage("default", "digits")
+    stored = Path(jobs.storage("default", "digits").removeprefix("file://"))
+    make_stored(folder)
+    stored.mkdir(parents=True)
+    jobs.remove(KEY)
+    assert stored.is_dir()
+    assert jobs.all() == []
