@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainingjob_api.contract.messages import MemberId
+from trainingjob_api.contract.messages import FailureCause, MemberId
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage
 from trainingjob_api.storage.layout import EXPORT_PREFIX, LOG_PREFIX, PROBE_PREFIX, RUNS_PREFIX, SAVES_PREFIX, parse_run_log_key
@@ -112,9 +112,12 @@ def system_logs(folder: JobFolder) -> Iterator[tuple[str, str]]:
 
 
 def last_words(folder: JobFolder, job: TrainingJob) -> list[str]:
-    """The end of the log of the worker that failed first: of its training process if that printed anything, else of its agent."""
+    """The end of the log of the worker that failed first: of its training process if that printed anything, else of its agent.
+
+    None of a mistake of the user's: its message is whole, and names the place.
+    """
     failures = job.status.last_failures
-    if not failures or failures[0].worker is None:
+    if not failures or failures[0].worker is None or failures[0].cause == FailureCause.USER_ERROR:
         return []
     prefix = worker(job.metadata.name, job.metadata.uid, failures[0].worker, 0).rpartition("-")[0]
     candidates = [*folder.pods.glob(f"{prefix}-*.scratch/**/*.log"), *folder.pods.glob(f"{prefix}-*.log")]
