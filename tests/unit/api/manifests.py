@@ -54,6 +54,8 @@ VALID = (
     Valid("early-stopping", training("{earlyStopping: {metric: accuracy, mode: Maximise, patience: 5, minimumDelta: 0.001}}")),
     Valid("no-held-out-data", training("{split: {validation: 0, test: 0}}")),
     Valid("parameters", training('{task: {parameters: {hidden: [64, 32], dropout: 0.5, activation: "relu", bias: true, note: yes}}}')),
+    Valid("nested-parameters", training("{task: {parameters: {a: {b: [1, {c: null}], d: {}}, e: [[1, 2], [x]], f: []}}}")),
+    Valid("null-parameter", "{spec: {training: {task: {parameters: {a: null}}}}}"),
     Valid("clipping", training("{regularisation: {l1: 1e-5, gradientClipNorm: 1.0}, microBatchSize: 16}")),
     Valid("save-by-time", checkpoint("{everySeconds: 60, keep: 5}")),
     Valid(

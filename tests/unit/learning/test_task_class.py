@@ -65,6 +65,29 @@ def test_a_wrong_parameter_is_named(parameters, message):
         Points(parameters)
 
 
+def test_parameters_may_be_nested_and_null():
+    class Optimizer(TaskParameters):
+        """A parameter of several values."""
+
+        betas: tuple[float, float] = (0.9, 0.99)
+        decay: float | None = 0.1
+
+    class Nested(Numbers):
+        """With parameters inside parameters."""
+
+        class Parameters(TaskParameters):
+            """One of each kind."""
+
+            optimizer: Optimizer = Optimizer()
+            layers: tuple[dict[str, int], ...] = ()
+
+    task = Nested({"optimizer": {"betas": [0.5, 0.6], "decay": None}, "layers": [{"width": 3}, {"width": 4}]})
+    assert task.parameters.optimizer == Optimizer(betas=(0.5, 0.6), decay=None)
+    assert task.parameters.layers == ({"width": 3}, {"width": 4})
+    with pytest.raises(ParameterError, match=r"training\.task\.parameters\.optimizer\.beta: extra inputs are not permitted"):
+        Nested({"optimizer": {"beta": 1}})
+
+
 def test_a_task_without_parameters_takes_none():
     with pytest.raises(ParameterError, match="Numbers has no such parameter; it has none"):
         Numbers({"hidden": 8})

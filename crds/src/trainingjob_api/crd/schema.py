@@ -50,7 +50,8 @@ def structural(model: type[BaseModel], *, defaults: bool = True) -> Schema:
 def _convert(schema: Schema, definitions: Schema, defaults: bool) -> Schema:
     merged = _without_null(_inlined(schema, definitions), definitions)
     if not any(key in merged for key in ("type", "enum", "const", "x-kubernetes-int-or-string")):
-        return _described(merged, {"x-kubernetes-preserve-unknown-fields": True})
+        free: Schema = {"x-kubernetes-preserve-unknown-fields": True}
+        return _described(merged, free | ({"nullable": True} if merged.get("nullable") else {}))  # else the API server drops a null
     result: Schema = {key: merged[key] for key in _COPIED if key in merged}
     if "description" in result:
         result["description"] = " ".join(result["description"].split())  # kubectl breaks lines where it likes, and keeps ours

@@ -145,7 +145,7 @@ def _path(root: str, location: _Location) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part and all(character.isalnum() or character in "_.[]-" for character in part):
-            path += f".{part}" if path else part
+            path += f".{part}" if path and not part.startswith("[") else part
         else:
             path += f"[{part!r}]"
     return path

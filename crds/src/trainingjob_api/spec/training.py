@@ -27,6 +27,8 @@ __all__ = [
 MAX_STEPS = 10**9
 MAX_TEXT = 4096
 MAX_VALUES = 1024
+MAX_DEPTH = 8
+MAX_NAME = 253
 
 ParameterName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=IDENTIFIER_PATTERN)]
 CommandWord = Annotated[str, StringConstraints(max_length=4096)]
@@ -35,18 +37,39 @@ BatchSize = Annotated[Whole, Field(ge=1, le=1 << 24)]
 
 
 def _parameter(value: Any) -> Any:
-    for part in value if isinstance(value, list) else [value]:
-        if isinstance(part, str) and len(part) > MAX_TEXT:
-            raise refuse("", f"is longer than {MAX_TEXT} characters; put it into a file")
-        if not isinstance(part, bool | int | float | str) or (isinstance(part, float) and not math.isfinite(part)):
-            said = "null" if part is None else f"{part!r:.60}"
-            raise refuse("", f"{said} is neither a text nor a finite number nor true or false; give one of those, or a list of them")
-    if isinstance(value, list) and len(value) > MAX_VALUES:
-        raise refuse("", f"has {len(value)} entries; {MAX_VALUES} is the most")
+    """Refuse what JSON cannot say, and what is too deep or too large for an object of the API server."""
+    values = 0
+    left: list[tuple[str, Any, int]] = [("", value, 1)]
+    while left:
+        place, part, depth = left.pop()
+        values += 1
+        if values > MAX_VALUES:
+            raise refuse("", f"has more than {MAX_VALUES} values; put them into a file")
+        if isinstance(part, dict | list) and depth > MAX_DEPTH:
+            raise refuse(place, f"is nested deeper than {MAX_DEPTH} levels; flatten it")
+        left += [(f"{place}{name}", inner, depth + 1) for name, inner in _entries(place, part)]
     return value
 
 
-ParameterValue = Annotated[bool | int | float | str | list[bool | int | float | str], PlainValidator(_parameter), WithJsonSchema({})]
+def _entries(place: str, part: Any) -> list[tuple[str, Any]]:
+    """What is inside a map or a list, by the rest of its path; nothing in a plain value."""
+    if isinstance(part, list):
+        return [(f"[{index}]", inner) for index, inner in enumerate(part)]
+    if isinstance(part, dict):
+        for name in part:
+            if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+                raise refuse(place, f"has the key {name!r:.60}; keys are texts of 1 to {MAX_NAME} characters: put it in quotes")
+        return [(f".{name}" if place else name, inner) for name, inner in part.items()]
+    if isinstance(part, str) and len(part) > MAX_TEXT:
+        raise refuse(place, f"is longer than {MAX_TEXT} characters; put it into a file")
+    if not (part is None or isinstance(part, bool | int | float | str)) or (isinstance(part, float) and not math.isfinite(part)):
+        raise refuse(
+            place, f"{part!r:.60} is neither a text nor a finite number nor true, false or null; give one of those, a list or a map"
+        )
+    return []
+
+
+ParameterValue = Annotated[Any, PlainValidator(_parameter), WithJsonSchema({"nullable": True})]
 
 
 class Task(SpecModel):
@@ -59,7 +82,7 @@ class Task(SpecModel):
     ]
     """The class, as module:Class, for example trainingjob_trainer.tasks.digits:Digits. The image must have it."""
     parameters: Annotated[dict[ParameterName, ParameterValue], Field(max_length=64)] = Field(default_factory=dict)
-    """What the class is made with: by name, a text, a number, true or false, or a list of those."""
+    """What the class is made with: by name, a text, a number, true, false or null, or lists and maps of those, 8 levels deep at most."""
 
 
 class Script(SpecModel):
