@@ -137,6 +137,32 @@ async def test_the_command_has_the_scripts_environment_in_it(scene: Scene, out: 
     assert (out / "words").read_text() == repr(["--data=/d", "0/1", "$(TRAININGJOB_TOKEN)", "$(DATA)", "$(NOWHERE)"])
 
 
+async def test_torchruns_of_two_workers_are_one_job(scene: Scene, out: Path) -> None:
+    generation = make_generation(1, ZERO, ONE)
+    (out / "train.py").write_text(WRITE)
+    command = ["env", f"PATH={Path(sys.executable).parent}:/usr/bin:/bin", "torchrun", "--nproc-per-node", "2", str(out / "train.py")]
+    torchrun = {"training": {"script": {"command": command}}}
+    async with scene.agent(**torchrun) as first, scene.agent(worker=1, **torchrun) as second:
+        for member in (ZERO, ONE):
+            await scene.rendezvous.next(Hello, of_worker(member.worker))
+        await scene.rendezvous.say(orders(generation, Stage.PROPOSED))
+        for member in (ZERO, ONE):
+            await phase(scene.rendezvous, Phase.FORMED, member)
+        await scene.rendezvous.say(orders(generation))
+        for member in (ZERO, ONE):
+            await phase(scene.rendezvous, Phase.FINISHING, member)
+        await scene.rendezvous.say(orders(generation, done=True))
+        await first.words()
+        await second.words()
+    seen = [(told(out, rank)["RANK"], told(out, rank)["WORLD_SIZE"], told(out, rank)["LOCAL_RANK"]) for rank in range(4)]
+    assert seen == [("0", "4", "0"), ("1", "4", "1"), ("2", "4", "0"), ("3", "4", "1")]
+
+
+def test_a_torchrun_starts_a_process_for_each_gpu_of_its_own() -> None:
+    names = script_environment(make_generation(1, ZERO, ONE), 1, 29500, "uid", 5, gpus=4)
+    assert (names["PET_NPROC_PER_NODE"], names["PET_NNODES"], names["PET_NODE_RANK"]) == ("4", "2", "1")
+
+
 def test_ranks_of_a_worker_are_counted_locally_and_workers_as_groups() -> None:
     members = [MemberId(worker, 0, process, 0) for worker in (4, 2) for process in (0, 1)]
     names = script_environment(make_generation(3, *members), 2, 29500, "uid", 5)
@@ -144,5 +170,6 @@ def test_ranks_of_a_worker_are_counted_locally_and_workers_as_groups() -> None:
         "RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2",
         "ROLE_RANK": "2", "ROLE_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "uid", "TORCHELASTIC_RESTART_COUNT": "2",
         "TORCHELASTIC_MAX_RESTARTS": "5", "MASTER_PORT": "29500", "MASTER_ADDR": "127.0.0.1", "ROLE_NAME": "default",
+        "PET_NNODES": "4", "PET_NODE_RANK": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_PORT": "29500", "PET_MASTER_ADDR": "127.0.0.1",
     }  # fmt: skip
     assert names == wanted

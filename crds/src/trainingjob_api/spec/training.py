@@ -90,8 +90,8 @@ class Script(SpecModel):
     and is restarted whole when a worker is lost."""
 
     command: Annotated[list[CommandWord], Field(min_length=1, max_length=256)]
-    """The program and its arguments, for example [python, train.py]. No shell reads it. As in a container's command, $(NAME) is replaced by
-    the script's environment variable NAME if there is one, and $$ by $."""
+    """The program and its arguments, for example [python, train.py], or [torchrun, train.py]. No shell reads it. As in a container's
+    command, $(NAME) is replaced by the script's environment variable NAME if there is one, and $$ by $."""
 
 
 class Strategy(SpecModel):

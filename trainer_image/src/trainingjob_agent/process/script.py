@@ -47,8 +47,10 @@ _WAIT_SECONDS = 30.0
 _DRAIN_SECONDS = 3.0
 
 
-def script_environment(generation: Generation, rank: int, port: int, job_uid: str, max_restarts: int) -> dict[str, str]:
+def script_environment(generation: Generation, rank: int, port: int, job_uid: str, max_restarts: int, gpus: int = 0) -> dict[str, str]:
     """What a script is told: torchrun's names, so that one written for torchrun runs unchanged. Pure.
+
+    A torchrun that is itself the command, or is called by it, reads PET_*: to it every process of the job is a node.
 
     Args:
         generation: the running one.
@@ -56,6 +58,7 @@ def script_environment(generation: Generation, rank: int, port: int, job_uid: st
         port: where rank 0's script is to listen.
         job_uid: the run's id.
         max_restarts: the job's limit of failures.
+        gpus: of this process; a torchrun starts as many of its own.
     """
     seat = generation.seats[rank]
     local = [other for other, at in enumerate(generation.seats) if at.member.worker == seat.member.worker]
@@ -72,8 +75,13 @@ def script_environment(generation: Generation, rank: int, port: int, job_uid: st
         "ROLE_WORLD_SIZE": len(generation.seats),
         "TORCHELASTIC_RESTART_COUNT": max(0, generation.id.n - 1),
         "TORCHELASTIC_MAX_RESTARTS": max_restarts,
+        "PET_NNODES": len(generation.seats),
+        "PET_NODE_RANK": rank,
+        "PET_NPROC_PER_NODE": max(1, gpus),
+        "PET_MASTER_PORT": port,
     }
-    names = {"MASTER_ADDR": generation.seats[0].address, "TORCHELASTIC_RUN_ID": job_uid, "ROLE_NAME": "default"}
+    first = generation.seats[0].address
+    names = {"MASTER_ADDR": first, "PET_MASTER_ADDR": first, "TORCHELASTIC_RUN_ID": job_uid, "ROLE_NAME": "default"}
     return names | {name: str(number) for name, number in numbers.items()}
 
 
@@ -216,7 +224,9 @@ class ScriptSlot:
         self._state = State(attempt=generation.id.attempt, step=0, digest=SCRIPT)
         self._stand(Phase.STEPPING, generation.id)
         told = self._agency.settings
-        names = script_environment(generation, rank, port, told.told.job_uid, told.spec.recovery.max_failures)
+        workers = told.spec.workers
+        gpus = workers.gpus // workers.processes_per_worker
+        names = script_environment(generation, rank, port, told.told.job_uid, told.spec.recovery.max_failures, gpus)
         end, reason = await self._live(names)
         if not self._ordered(generation, Stage.RUNNING):
             return None  # killed, or cut off by the others' end
