@@ -73,5 +73,5 @@ class Specimen:
     """The job is refused only in a step, because forward makes the mistake."""
     again: bool = False
     """Its backward passes differ so much that some step of three workers is computed twice."""
-    needs: Callable[[], str] = lambda: ""
-    """Why it cannot be tried on this machine, or nothing."""
+    brief: bool = False
+    """Each process takes seconds to begin: it is trained with two workers alone, and nobody is killed."""

@@ -56,11 +56,9 @@ def same(specimen: Specimen, what: str, got: dict[str, Tensor], wanted: dict[str
             )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name, specimen in ZOO.items() if not specimen.refused])
+@pytest.mark.parametrize("name", [name for name, specimen in ZOO.items() if not specimen.refused and not specimen.brief])
 def test_any_number_of_workers_trains_as_plain_torch_does(zygote: Zygote, tmp_path: Path, name: str):
     specimen = ZOO[name]
-    if specimen.needs():
-        pytest.skip(specimen.needs())
     spec = make_spec(specimen)
     task = load_task(specimen.task, {"name": name})
     with torch.sparse.check_sparse_tensor_invariants(True):  # torch's own rule for sparse gradients warns without a word on this
@@ -87,6 +85,19 @@ def test_any_number_of_workers_trains_as_plain_torch_does(zygote: Zygote, tmp_pa
         resumed = finish(hub)
         assert [save.step for save in hub.committed] == [STEPS]
     assert all(torch.equal(resumed[each], straight[each]) for each in straight), "a resumed job ends as one that was not interrupted"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch's compiler, about torch's own code
+@pytest.mark.parametrize("name", [name for name, specimen in ZOO.items() if specimen.brief])
+def test_two_workers_train_as_plain_torch_does(zygote: Zygote, name: str):
+    specimen = ZOO[name]
+    spec = make_spec(specimen)
+    with torch.compiler.set_stance("force_eager"):
+        wanted = train(load_task(specimen.task, {"name": name}), spec["training"])
+    with closing(Hub(zygote, spec, 2)) as hub:
+        hub.start()
+        hub.wait(lambda: hub.orders.done, "done", timeout=120)
+        same(specimen, "two workers", finish(hub), wanted)
 
 
 @pytest.mark.parametrize("name", [name for name, specimen in ZOO.items() if specimen.deterministic])

@@ -105,7 +105,7 @@ class Hub:
         life = self.lives[slot] = self.lives.get(slot, -1) + 1
         ours, theirs = socket.socketpair()
         stamp = StampPage(f"{slot}")
-        output = os.open(self.zygote.folder / f"{id(self)}-{slot}-{life}.log", os.O_CREAT | os.O_WRONLY, 0o600)
+        output = os.open(self.zygote.folder / f"{id(self)}-{slot}-{life}.log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         member = MemberId(slot, 0, 0, life)
         environment = ProcessEnvironment(
             job="tests/toy",

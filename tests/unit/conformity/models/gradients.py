@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -207,6 +208,26 @@ def penalty(model: nn.Module, batch: Batch) -> LossSum:
     return loss + slope.square().sum(), count
 
 
+def learned_to_learn(model: nn.Module, batch: Batch) -> LossSum:
+    """The loss after one step of gradient descent on every sample by itself, through the step (MAML)."""
+    weights = dict(model.named_parameters())
+
+    def after_a_step(inputs: Tensor, target: Tensor) -> Tensor:
+        def cost(values: dict[str, Tensor]) -> Tensor:
+            return functional.cross_entropy(functional_call(model, values, (inputs[None],)), target[None])
+
+        slopes = grad(cost)(weights)
+        return cost({name: weight - 0.1 * slopes[name] for name, weight in weights.items()})
+
+    costs = [after_a_step(inputs, target) for inputs, target in zip(batch["inputs"], batch["targets"], strict=True)]
+    return torch.stack(costs).sum(), float(len(costs))
+
+
+def compiled() -> nn.Module:
+    """Graphs are captured and differentiated ahead of time, and run by torch: a C++ compiler would take most of the zoo's time."""
+    return torch.compile(small(), backend="aot_eager")
+
+
 def added(model: nn.Module, batch: Batch) -> LossSum:
     """A backward pass of its own, whose gradients stay and are added to."""
     (0.01 * model(batch["inputs"]).square().sum()).backward()
@@ -244,6 +265,8 @@ SPECIMENS = (
     Specimen("experts, momentum", Experts, by_expert, again=True, optimizer=MOMENTUM_DECAY, training={"microBatchSize": 3}),
     Specimen("cell unrolled", Unrolled, read),
     Specimen("generator and critic", Pair, both),
+    Specimen("learning to learn", small, learned_to_learn),
+    Specimen("compiled", compiled, brief=True),
     Specimen("gradient penalty", small, penalty),
     Specimen("adversarial loss", small, adversarial, deterministic=True),
     Specimen("adversarial loss in micro-batches", small, adversarial, training={"microBatchSize": 3}),
