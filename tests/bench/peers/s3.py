@@ -12,6 +12,17 @@ import boto3
 from torch.distributed.checkpoint.filesystem import FileSystemBase, FileSystemWriter
 
 
+class _Kept(io.BytesIO):
+    """Keeps its content when it is closed, which its writer does."""
+
+    kept = b""
+
+    def close(self) -> None:
+        if not self.closed:
+            self.kept = self.getvalue()
+        super().close()
+
+
 class S3(FileSystemBase):
     """Objects of one bucket as files."""
 
@@ -22,9 +33,10 @@ class S3(FileSystemBase):
     @contextmanager
     def create_stream(self, path: str | os.PathLike, mode: str) -> Iterator[io.IOBase]:
         assert mode == "wb"
-        stream = io.BytesIO()
+        stream = _Kept()
         yield stream
-        self._client.put_object(Bucket=self._bucket, Key=os.fspath(path), Body=stream.getvalue())
+        stream.close()
+        self._client.put_object(Bucket=self._bucket, Key=os.fspath(path), Body=stream.kept)
 
     def concat_path(self, path: str | os.PathLike, suffix: str) -> str:
         return str(PurePosixPath(path) / suffix)

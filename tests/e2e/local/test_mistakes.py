@@ -135,6 +135,14 @@ def test_storage_that_takes_no_checkpoint_any_more_is_told_while_training_goes_o
     assert (status["phase"], status.get("restarts", 0), status["checkpoint"]) == ("Succeeded", 0, status["totalSteps"])
 
 
+def test_a_file_system_that_takes_no_folders(make: Make) -> None:
+    job = make("no-folders", **ONE)
+    job.manifest["spec"]["checkpoint"]["storage"]["uri"] = "file:///proc/nosuch"
+    job.write()
+    message = fails(job, "UserError")
+    assert "spec.checkpoint.storage.uri: /proc/nosuch cannot be made" in message
+
+
 def test_a_folder_that_cannot_be_written(make: Make, tmp_path: Any) -> None:
     (tmp_path / "file").write_text("in the way")
     job = make("refused", **ONE)

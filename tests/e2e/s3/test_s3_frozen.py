@@ -127,3 +127,21 @@ def test_a_stop_while_the_server_stands_still_says_what_is_lost(
         f"ended at once; stopped at step {step}; the newest checkpoint in storage is step {kept}; steps {kept + 1} to {step} are lost"
         in ended.stdout
     )
+
+
+def test_a_stop_before_the_server_has_ever_answered_does_not_wait_for_a_checkpoint(
+    server: Server, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.open_to(monkeypatch)
+    job = LocalJob(tmp_path, digits(checkpoint__storage=bucket.storage()))
+    with server.process.paused(0.0), job.running() as run:
+        run.until("the group waits for the attempt", lambda: "run a1e1n1" in rendezvous_log(job))
+        run.until("requests are stuck", lambda: unread(server) > 0)
+        run.interrupt()
+        ended = run.ends(60.0)  # a stop that waits for a checkpoint takes suspendTimeoutSeconds: 120
+    assert ended.returncode == 130
+    assert "nothing was saved yet; the same command resumes" in ended.stdout
+
+
+def rendezvous_log(job: LocalJob) -> str:
+    return "".join(path.read_text() for path in (job.own / "pods").glob("*rendezvous*.log"))

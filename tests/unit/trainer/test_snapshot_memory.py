@@ -69,6 +69,18 @@ def test_steps_do_not_wait_for_memory_and_a_save_that_is_due_meanwhile_is_made_u
     hub.close()
 
 
+def test_the_first_step_of_a_smaller_group_does_not_wait_for_memory(make_hub):
+    """Nor does a save that is due right after it."""
+    hub = make_hub(make_spec({"slow": 0.001}, {"everySteps": 1}, steps=4000), 1)
+    hub.lends = 1
+    hub.start()
+    hub.wait_step(0, 30)
+    assert not hub.committed, "the buffers of a third do not hold the whole"
+    hub.lend()
+    hub.wait(lambda: bool(hub.committed), "made up")
+    hub.close()
+
+
 @pytest.mark.parametrize("world", [1, 2])
 def test_a_generation_that_only_saves_waits_for_memory(make_hub, world):
     hub = make_hub(make_spec(steps=4000), world)

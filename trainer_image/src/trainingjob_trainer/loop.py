@@ -65,6 +65,10 @@ class Run:
         """Tell the phase."""
         self.reporter.standing(phase, self.generation.id)
 
+    def has_room(self) -> bool:
+        """Return whether this rank could take a snapshot now."""
+        return self.arena.has_room(len(self.generation.seats))
+
 
 def run_steps(run: Run) -> None:
     """Train until the ranks decide to leave, or to the end of the job. Returns when the rank is to report Idle.
@@ -100,7 +104,7 @@ def _step(run: Run) -> Decision:
     if run.channel.orders is not None:
         run.saving.heard = run.channel.orders.save
     # Only this thread takes buffers: one that is free now is free after the step, when the sum is known.
-    outcome = session.strategy.step(flags_from(run.channel.orders, save=_wants_save(run), room=run.arena.has_room()))
+    outcome = session.strategy.step(flags_from(run.channel.orders, save=_wants_save(run), room=run.has_room()))
     if not outcome.updated and session.spec.divergence.on_non_finite != "Ignore":
         raise UserMistake(
             f"spec.training: the loss or a gradient of step {state.step} is not finite; lower optimizer.learningRate, set"
@@ -151,7 +155,7 @@ def snapshot(run: Run) -> None:
     step = run.session.state.step
     if run.saved_step == step:
         return
-    if not run.arena.has_room():
+    if not run.has_room():
         log.warning("step %d: waiting until storage takes an earlier snapshot", step)
     save = SaveId(generation=run.generation.id, step=step)
     run.saved_buffer = run.arena.snapshot(save, run.rank, len(run.generation.seats), run.session.position(), run.superseded)

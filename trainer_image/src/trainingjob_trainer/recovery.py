@@ -129,7 +129,7 @@ class Member:
             self._arena.fit(len(generation.seats))
             self._arena.settle(self._superseded)
             # The agent and the rendezvous see to the rest; without room the rendezvous asks again. A newcomer must not wait for storage.
-            snapshot(run) if self._arena.has_room() else skip(run)
+            snapshot(run) if run.has_room() else skip(run)
         else:
             run_steps(run)
 

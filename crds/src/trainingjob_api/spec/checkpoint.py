@@ -50,9 +50,9 @@ class Checkpoint(SpecModel):
     """Where checkpoints, the job's log, the workers' logs and the finished model are kept."""
     adopt: Flag = False
     """Take over a place that another job has claimed, with all its checkpoints."""
-    allow_changes: Flag = False
+    allow_changes: Flag | None = None
     """Go on from a checkpoint that was made with another number of samples, globalBatchSize, seed, task class or task parameters than
-    there are now; without it that is refused. Training goes on with the next step, which is then another place in another epoch."""
+    there are now; unless it is true that is refused. Training goes on with the next step, which is then another place in another epoch."""
     every_steps: Annotated[Whole, Field(ge=1, le=10**9)] | None = None
     """Save after every so many steps. Default, unless everySeconds is given: 100."""
     every_seconds: Seconds | None = None

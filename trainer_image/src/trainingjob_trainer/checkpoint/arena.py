@@ -93,9 +93,9 @@ class SnapshotArena:
         if self._growing:
             raise Superseded
 
-    def has_room(self) -> bool:
-        """Return whether a snapshot would find a free buffer."""
-        return self._free() is not None
+    def has_room(self, world: int) -> bool:
+        """Return whether a snapshot of a rank's share among `world` ranks would find a free buffer that is large enough."""
+        return self._free() is not None and self._buffers.bytes >= self.share_bytes(world)
 
     def rests(self) -> bool:
         """Return whether nothing is being uploaded."""
@@ -141,7 +141,7 @@ class SnapshotArena:
 
     def _take(self, size: int, count: int, superseded: Callable[[], bool]) -> int:
         self._want(size, count)
-        self._channel.wait(lambda: self.has_room() or superseded())
+        self._channel.wait(lambda: self._free() is not None or superseded())
         buffer = self._free()
         if buffer is None:
             raise Superseded
