@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rendezvous_faults import Faults
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import (
-    Beat,
     Commit,
     Failure,
     FailureCause,
@@ -46,6 +46,10 @@ class Process:
     state: State | None = None
     seen: GenerationId | None = None
     """The newest generation it took part in: it forms no older one."""
+    forming: Generation | None = None
+    """The generation whose group it cannot form, since a link is cut."""
+    since: float = 0.0
+    """When it began to form its group."""
     saving: int | None = None
     """It waits until this step is committed, and then leaves."""
 
@@ -81,6 +85,7 @@ class World:
         self.cut: set[GenerationId] = set()
         self.generations: list[GenerationId] = []
         self.agents: dict[int, Agent] = {}
+        self.faults = Faults()
         self.intent = Intent(epoch=1, attempt=1, replicas=replicas, min_workers=min_workers, build="b")
         for worker in range(replicas + spares):
             self.agents[worker] = self.new_agent(worker, 0)
@@ -115,6 +120,7 @@ class World:
     def start_rendezvous(self, epoch: int) -> None:
         self.intent = self.intent.model_copy(update={"epoch": epoch})
         self.rendezvous = Rendezvous(self.now, epoch, self.intent, HEARTBEAT, JOIN_WINDOW)
+        self.faults.stepped.clear()
         self.rendezvous.take_intent(self.now, self.intent)
 
     def kill_rendezvous(self) -> None:
@@ -134,13 +140,14 @@ class World:
             self.evicted(agent_id)
         for agent_id, commit in turn.commits:
             self.commit(self.agents[agent_id.worker], commit)
+        self.faults.check_claims(self.rendezvous, self.now)
 
     def pass_time(self, seconds: float) -> None:
         """Time passes, a tick; whoever beats is heard."""
         self.now += seconds
         for agent in self.agents.values():
             if agent.beating and agent.connected and self.rendezvous is not None:
-                self.rendezvous.hear(self.now, agent.id, Beat())
+                self.rendezvous.hear(self.now, agent.id, self.faults.beat(agent.process, self.now))
 
     def evicted(self, agent_id: AgentId) -> None:
         agent = self.agents.get(agent_id.worker)
@@ -221,7 +228,9 @@ class World:
                 self.go_idle(agent)
         if process.phase is Phase.IDLE and generation is not None and orders.stage is Stage.PROPOSED:
             fresh = process.seen is None or generation.id > process.seen
-            if generation.rank_of(process.id) is not None and fresh:
+            if generation.rank_of(process.id) is not None and fresh and process.forming != generation:
+                process.forming, process.since = generation, self.now
+            if generation.rank_of(process.id) is not None and fresh and not self.faults.cut_within(generation):
                 process.phase, process.generation, process.seen = Phase.FORMED, generation, generation.id
                 self.formed.setdefault(generation.id, set()).add(process.id)
                 self.say(agent)
@@ -263,6 +272,8 @@ class World:
         """Every group that stands goes on: it restores, or finishes one step."""
         for generation, group in self.groups():
             processes = [agent.process for agent in group]
+            if self.faults.holds_up(generation):
+                continue
             if all(process.phase in (Phase.RESTORING, Phase.STEPPING) for process in processes):
                 if any(process.phase is Phase.RESTORING for process in processes):
                     self.restore(generation, group)
@@ -313,6 +324,8 @@ class World:
             return
         known = self.finished.setdefault((after.attempt, after.step), generation.id)
         assert known == generation.id, f"{known} and {generation.id} both finished step {after.step}"
+        if self.rendezvous is not None:
+            self.faults.stepped[generation] = self.rendezvous.pulse.awake(self.now)
         self.follow_control_word(generation, group, after)
 
     def follow_control_word(self, generation: Generation, group: list[Agent], state: State) -> None:

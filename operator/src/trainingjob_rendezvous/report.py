@@ -65,6 +65,7 @@ def assemble(
     lead = max(running, key=lambda pace: pace.step, default=None)
     states = [member.state.step for member in members if member.state is not None]
     wait = still.wait if still is not None else None
+    steps_go_on = still is None or (wait is None and still.has_stepped)
     return Report(
         epoch=history.epoch,
         attempt=intent.attempt,
@@ -76,7 +77,7 @@ def assemble(
         step=lead.step if lead is not None else max(states, default=None),
         total_steps=max((pace.total_steps for pace in paces), default=0),
         loss=lead.loss if lead is not None and lead.loss is not None and math.isfinite(lead.loss) else None,
-        samples_per_second=_finite(lead.samples_per_second) if lead is not None and wait is None else 0.0,
+        samples_per_second=_finite(lead.samples_per_second) if lead is not None and steps_go_on else 0.0,
         training_seconds=max((_finite(pace.training_seconds) for pace in running), default=0.0),
         metrics=_metrics(lead.metrics) if lead is not None else {},
         log=_short(history.log),

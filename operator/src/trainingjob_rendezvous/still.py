@@ -27,6 +27,8 @@ class Still:
         """Since the last finished step, once that is too long; else 0."""
         self.wait: Wait | None = None
         """What is waited for, once it is too long."""
+        self.has_stepped = True
+        """A step has been finished in the running generation, or its members do not say."""
         self._generation: GenerationId | None = None
         self._step = -1
         self._since = 0.0
@@ -37,9 +39,13 @@ class Still:
         mine = generation.id if generation is not None else None
         stamps = [member.stamp for member in members if member.stamp is not None and member.stamp.generation == mine]
         if generation is None or not stamps:
-            self.seconds, self.wait, self._generation = 0.0, None, None
+            self.seconds, self.wait, self._generation, self.has_stepped = 0.0, None, None, True
             return
         step = max((stamp.step for stamp in stamps if stamp.step is not None), default=-1)
+        if generation.id != self._generation:
+            self.has_stepped = False
+        elif step != self._step:
+            self.has_stepped = True
         if generation.id != self._generation or step != self._step:
             self._generation, self._step, self._since = generation.id, step, now
         still = now - self._since

@@ -141,3 +141,74 @@ def test_a_rollback_restores_in_place() -> None:
     assert seated(world) == [0, 1, 2]
     assert [agent.process.id for agent in world.agents.values()] == processes
     assert rendezvous_of(world).report().failure_count == 0
+
+
+def seconds_until_a_step(world: World, limit: float) -> float:
+    """How long it takes until a step is finished."""
+    began, step = world.now, newest_step(world)
+    while newest_step(world) == step:
+        assert world.now - began < limit, "no step"
+        go_on(world, 1)
+    return world.now - began
+
+
+def test_a_cut_link_costs_seconds_and_one_of_the_two_stays_out_until_it_is_whole() -> None:
+    world = World(replicas=3, spares=0, min_workers=2)
+    go_on(world, 50)
+    world.faults.cut(0, 2, world.now)
+    assert seconds_until_a_step(world, 60.0) <= HEARTBEAT + 2.0
+    assert seated(world) == [0, 1]
+    assert rendezvous_of(world).report().links == "workers 0 and 2 cannot reach each other: worker 2 is left out"
+    assert rendezvous_of(world).report().failure_count == 0
+    world.faults.heal()
+    go_on(world, 350)
+    assert seated(world) == [0, 1, 2]
+    assert rendezvous_of(world).report().links == ""
+
+
+def test_a_link_that_is_whole_again_keeps_nobody_out() -> None:
+    world = World(replicas=3, spares=0, min_workers=2)
+    go_on(world, 50)
+    world.faults.cut(0, 2, world.now)
+    go_on(world, 20)
+    world.faults.heal()
+    assert seconds_until_a_step(world, 60.0) <= HEARTBEAT
+    assert seated(world) == [0, 1, 2]
+
+
+def test_a_link_that_stays_cut_is_tried_seldom() -> None:
+    world = World(replicas=3, spares=0, min_workers=2)
+    go_on(world, 50)
+    world.faults.cut(0, 2, world.now)
+    began, step = world.now, newest_step(world)
+    go_on(world, 3000)
+    lost = (world.now - began) - 0.1 * (newest_step(world) - step)
+    assert lost < 0.08 * (world.now - began), "the others hardly notice"
+
+
+def test_a_worker_that_computes_for_long_is_named_and_nobody_regroups() -> None:
+    world = World(replicas=3, spares=0, min_workers=2)
+    go_on(world, 50)
+    before = rendezvous_of(world).live()
+    world.faults.busy.add(1)
+    go_on(world, 1500)
+    assert rendezvous_of(world).live() == before
+    report = rendezvous_of(world).report()
+    assert (report.stalled, report.waits_for) == ("Data", "worker 1 waits for its dataset's samples; the others wait")
+    world.faults.heal()
+    go_on(world, 5)
+    assert rendezvous_of(world).report().stalled == ""
+
+
+def test_without_enough_workers_that_reach_each_other_the_job_waits_and_saves() -> None:
+    world = World(replicas=2, spares=0, min_workers=2)
+    go_on(world, 53)
+    world.faults.cut(0, 1, world.now)
+    step = newest_step(world)
+    go_on(world, 100)
+    assert world.log.checkpoint == step
+    assert "workers 0 and 1 cannot reach each other" in rendezvous_of(world).report().links
+    world.faults.heal()
+    go_on(world, 350)
+    assert seated(world) == [0, 1]
+    assert newest_step(world) > step

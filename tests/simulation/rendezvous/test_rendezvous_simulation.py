@@ -103,6 +103,20 @@ class Job(RuleBasedStateMachine):
                 self.world.step(generation, group, frozenset(seated))
                 self.world.kill_process(min(seated))
 
+    @rule(one=WORKERS, other=WORKERS)
+    def cut_a_link(self, one: int, other: int) -> None:
+        """Nothing gets through between two workers, and the rendezvous hears both."""
+        self.world.faults.cut(one, other, self.world.now)
+
+    @rule(worker=WORKERS)
+    def stall(self, worker: int) -> None:
+        """A process enters no collective any more."""
+        self.world.faults.busy.add(worker)
+
+    @rule()
+    def heal(self) -> None:
+        self.world.faults.heal()
+
     @rule(worker=WORKERS, seconds=st.floats(0.1, 2 * HEARTBEAT))
     def fall_silent(self, worker: int, seconds: float) -> None:
         self.agent(worker).beating = False
@@ -172,6 +186,7 @@ class Job(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         world = self.world
+        world.faults.heal()
         world.change_intent(stop=None, replicas=3)
         for worker in [agent.id.worker for agent in world.agents.values() if agent.leaving]:
             world.replace(worker)

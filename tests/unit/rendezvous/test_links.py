@@ -140,6 +140,7 @@ class TestTheNextGeneration:
 
 class TestWhatIsRemembered:
     def test_a_first_cut_keeps_nobody_apart_and_a_second_soon_does(self) -> None:
+        assert apart(with_cut({}, [pair(0, 2)], 1.0, formed=True), 1.0) == frozenset(), "the clock may just have begun"
         cuts = with_cut({}, [pair(0, 2)], 100.0, formed=True)
         assert apart(cuts, 100.0) == frozenset()
         assert apart(with_cut(cuts, [pair(0, 2)], 100.0 + AGAIN_SECONDS, formed=True), 160.0) == frozenset()

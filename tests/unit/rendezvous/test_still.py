@@ -135,3 +135,12 @@ def test_a_reason_is_told_for_a_while_before_another_takes_its_place() -> None:
     still.look(10.0 + SHOWN_SECONDS, GENERATION, stamped(COMPUTES, WAITS, WAITS))
     assert still.wait is not None
     assert still.wait.stall is Stall.STEP
+
+
+def test_a_generation_has_no_rate_before_its_first_step() -> None:
+    still = Still()
+    still.look(0.0, GENERATION, stamped(COMPUTES, WAITS, WAITS))
+    still.look(5.0, GENERATION, stamped(COMPUTES, WAITS, WAITS))
+    assert not still.has_stepped
+    still.look(6.0, GENERATION, stamped(make_stamp(step=241), COMPUTES, COMPUTES))
+    assert still.has_stepped

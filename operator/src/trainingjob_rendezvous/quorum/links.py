@@ -6,6 +6,7 @@ with all, since the cut may be over. Only a pair that cannot form it either, or 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Cut:
 
     at: float
     """When it was seen last."""
-    until: float = 0.0
+    until: float = -math.inf
     """Until then the two do not sit in one generation."""
     times: int = 0
     """How often in a row it was kept apart."""
@@ -65,7 +66,7 @@ def with_cut(cuts: Cuts, pairs: Iterable[Pair], now: float, *, formed: bool) -> 
     """Return what is remembered after these pairs were cut; `formed`: the generation had been formed before."""
     found = dict(cuts)
     for pair in pairs:
-        before = found.get(pair, Cut(at=-AGAIN_SECONDS))
+        before = found.get(pair, Cut(at=-math.inf))
         if formed and now >= max(before.at, before.until) + AGAIN_SECONDS:
             found[pair] = Cut(at=now)
             continue
