@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from operator_builders import ADDRESS, CREATED, SETTINGS, make_spec
+from operator_claims import Claims
 from operator_made import Made
 from operator_nodes import Nodes, ended
 from trainingjob_api.contract.intent import Intent, MemberView, Report
@@ -81,6 +82,7 @@ class World:
         self.inherited = True
         self._observed: set[str] = set()
         self.unnamed: set[str] = set()  # pods that an operator made and named in no status
+        self.claims = Claims()
 
     # --- what the operator does -----------------------------------------------------------
 
@@ -134,6 +136,7 @@ class World:
         old = self.status
         self._check_growth(old, status)
         self._check_replacements(old, status)
+        self.claims.check(old, status, self.report, self.now)
         if self._at_rest(old) and not self._at_rest(status):
             self.made.begin()
         assert len(status.model_dump_json(by_alias=True, exclude_none=True)) < MAX_STATUS_BYTES
@@ -247,8 +250,10 @@ class World:
                 self.state_lost = self.log.opened == intent.attempt
                 return
             self._open(intent)
-        else:
+            self.claims.stepped = self.now
+        elif not self.claims.stall:
             self.step += 1
+            self.claims.stepped = self.now
         self.holders, self.running = set(members), True
         if self.step % EVERY_STEPS == 0 and self.step and self.step not in self.log.checkpoints:
             self.log.checkpoints.append(self.step)
@@ -303,6 +308,7 @@ class World:
             stopped=self.stopped,
             failures=tuple(self.failures[-20:]),
             failure_count=self.failure_count,
+            **self.claims.told(self.now, running=self.running),
         )
 
     # --- faults ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from operator_builders import OTHERS, SETTINGS
 from operator_world import World
+from trainingjob_api.contract.intent import Stall
 from trainingjob_operator.plan import plan
 from trainingjob_operator.state import PodPhase, Role
 
@@ -85,6 +86,11 @@ class OperatorHistories(RuleBasedStateMachine):
     def find_node(self, data: st.DataObject) -> None:
         self.world.find_node(data.draw(st.sampled_from(sorted(self.world.nodes.lost))))
 
+    @rule(stall=st.sampled_from(["", *Stall]))
+    def stall(self, stall: str) -> None:
+        """Something holds the steps up from now on, or nothing does any more."""
+        self.world.claims.stall = stall
+
     @rule()
     def lose_stream(self) -> None:
         self.world.reporting = False
@@ -128,6 +134,7 @@ class OperatorHistories(RuleBasedStateMachine):
     def teardown(self) -> None:
         world = self.world
         world.speak()
+        world.claims.stall = ""
         self._find_nodes_with_claims()
         world.edit(suspend=False)
         for _ in range(400):
