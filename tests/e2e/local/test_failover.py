@@ -5,14 +5,37 @@ The job never trains with fewer than three workers, so the model must equal the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from digits_job import Make, weights
+from digits_job import Make, digits, weights
 from local_job import LocalJob, Process, Run
+from witness import witness_of
 
 pytestmark = pytest.mark.timeout(420)
+
+
+class WitnessedJob(LocalJob):
+    """A job whose status is held against the steps that are really taken, for as long as it runs."""
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[Run]:
+        with witness_of(self).watching(), super().running(*arguments) as run:
+            yield run
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Make a digits job that has a witness."""
+
+    def made(name: str = "job", **changes: Any) -> LocalJob:
+        return WitnessedJob(tmp_path / name, digits(**changes))
+
+    return made
 
 
 def kill_and_finish(job: LocalJob, run: Run, victim: Process, replaced: Callable[[], bool]) -> None:

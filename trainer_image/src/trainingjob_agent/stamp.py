@@ -135,12 +135,10 @@ class StampPage:
     def read(self) -> Stamp:
         """The newest whole stamp."""
         for _ in range(_TRIES):  # a place may be written over while it is read
-            if (place := self._page[0]) == 0:
+            if self._page[0] == 0:
                 break
-            at = _PLACES[place % 2]
-            values = self._page[at : at + _LAYOUT.size]
-            if _CHECKSUM.unpack_from(self._page, at + _LAYOUT.size)[0] == zlib.crc32(values):
-                self._newest = _stamp(values)
+            if (found := read_stamp(self._page)) is not None:
+                self._newest = found
                 break
         return self._newest
 
@@ -148,6 +146,16 @@ class StampPage:
         """Give the page back."""
         self._page.close()
         os.close(self.descriptor)
+
+
+def read_stamp(page: bytes | mmap.mmap) -> Stamp | None:
+    """Return the newest stamp in a page; None where there is none, or it is just being written."""
+    if (place := page[0]) == 0:
+        return None
+    at = _PLACES[place % 2]
+    values = page[at : at + _LAYOUT.size]
+    whole = _CHECKSUM.unpack_from(page, at + _LAYOUT.size)[0] == zlib.crc32(values)
+    return _stamp(values) if whole else None
 
 
 def outward(member: MemberId, stamp: Stamp, now_ns: int, step_seconds: float, links: Links | None) -> MemberStamp:

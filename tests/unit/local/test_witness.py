@@ -1,0 +1,63 @@
+"""The witness finds every claim beyond what was done, and nothing in an honest status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainingjob_agent.stamp import StampPage, StampWriter
+from trainingjob_api.contract.messages import Phase
+from witness import LIMIT_SECONDS, SLACK_SECONDS, Sample, Witness, lies, stamps_of
+
+READY = [{"type": "Ready", "status": "True"}]
+HONEST = {"phase": "Running", "conditions": READY, "samplesPerSecond": 900.0, "step": 240, "checkpoint": 200, "ledger": {"Training": 9.0}}
+LONG = LIMIT_SECONDS + SLACK_SECONDS + 1
+
+
+def sample(idle: float = 0.5, at: float = 100.0, **fields: Any) -> Sample:
+    """A look at a job that finished its newest step, 250, so many seconds before."""
+    return Sample(at, HONEST | fields, 250, at - idle, (100, 200))
+
+
+def test_an_honest_status_passes() -> None:
+    assert lies([sample(), sample(LIMIT_SECONDS), sample(LONG, phase="Stalled", conditions=[], samplesPerSecond=None)]) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "lie"),
+    [
+        ({"phase": "Running", "conditions": [], "samplesPerSecond": None}, "Running, and no step is taken"),
+        ({"phase": "Stalled", "samplesPerSecond": None}, "Ready, and no step is taken"),
+        ({"phase": "Stalled", "conditions": []}, "900.0 samples/s, and no step is taken"),
+    ],
+)
+def test_what_is_claimed_while_no_step_is_taken(claim: dict[str, Any], lie: str) -> None:
+    assert lies([sample(LONG, **claim)]) == [f"0 s: {lie}"]
+
+
+def test_goodput_that_grows_while_no_step_is_taken() -> None:
+    still = {"phase": "Stalled", "conditions": [], "samplesPerSecond": None}
+    samples = [sample(LONG, **still), sample(LONG + 1, at=101.0, **still, ledger={"Training": 10.0})]
+    assert lies(samples) == ["1 s: training time grows by 1.0 s, and no step is taken"]
+
+
+def test_steps_and_checkpoints_that_nobody_has_seen() -> None:
+    assert lies([sample(step=251)]) == ["0 s: step 251 is claimed, 250 was seen"]
+    assert lies([sample(checkpoint=240)]) == ["0 s: checkpoint 240 is claimed, the log has (100, 200)"]
+
+
+def test_stamps_are_read_from_outside() -> None:
+    import os
+
+    page = StampPage("witness")
+    writer = StampWriter(page.descriptor)
+    writer.mark(Phase.STEPPING, step=41)
+    witness = Witness(lambda: {"step": 41}, lambda: stamps_of([os.getpid()]), list)
+    witness.look()
+    writer.step(42)
+    witness.look()
+    writer.close()
+    page.close()
+    assert [each.step for each in witness.samples] == [41, 42]
+    assert lies(witness.samples) == []
