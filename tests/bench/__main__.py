@@ -20,6 +20,7 @@ NAMES = (
     "first-step",
     "throughput",
     "shrink",
+    "link-cut",
     "stall",
     "store-frozen",
     "operator",
