@@ -16,7 +16,7 @@ from trainingjob_rendezvous.still import LEAST_SECONDS
 if TYPE_CHECKING:
     from rendezvous_world import Process
 
-PATIENCE = 1.5
+PATIENCE = 1.0
 """Seconds for which the kernels try before a process calls a connection cut."""
 SLACK = 1.5
 """Seconds between a step and the stamp that says so, and a turn of the rendezvous."""

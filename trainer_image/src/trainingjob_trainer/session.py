@@ -124,7 +124,7 @@ def build(
         raise UserMistake("spec.training.task: is missing, and a script does not run in this process")
     torch.set_num_threads(training.threads)
     device = _device(spec, environment)
-    patience = spec.recovery.heartbeat_timeout_seconds / 2
+    patience = spec.recovery.heartbeat_timeout_seconds / 3
     gpu = device.type == "cuda"
     transport = watch(NcclTransport(ask, device) if gpu else GlooTransport(ask, environment.interface, tell, patience))
     module = training.task.class_name.partition(":")[0]

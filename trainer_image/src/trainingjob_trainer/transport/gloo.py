@@ -57,7 +57,7 @@ class GlooTransport:
         ask: Ask,
         interface: str | None = None,
         tell: Callable[[Links], None] = lambda links: None,
-        patience_seconds: float = 1.5,
+        patience_seconds: float = 1.0,
     ) -> None:
         self._ask = ask
         self._links = LinkWatch(tell, patience_seconds)
