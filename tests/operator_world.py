@@ -5,16 +5,17 @@ Faults are methods; whoever drives the world chooses them. Breaches of the invar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from operator_builders import ADDRESS, CREATED, SETTINGS, make_spec
 from operator_claims import Claims
+from operator_log import Log
 from operator_made import Made
 from operator_nodes import Nodes, ended
 from trainingjob_api.contract.intent import Intent, MemberView, Report
-from trainingjob_api.contract.messages import Failure, FailureCause, GenerationId, LogPosition, MemberId
+from trainingjob_api.contract.messages import Failure, FailureCause, GenerationId, MemberId
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import MAX_STATUS_BYTES, Status
@@ -24,30 +25,6 @@ from trainingjob_operator.state import Manifest, Observed, Plan, Pod, PodPhase, 
 
 TOTAL_STEPS = 20
 EVERY_STEPS = 5
-
-
-@dataclass
-class Log:
-    """The job's log, as far as the operator hears of it."""
-
-    attempt: int = 0
-    opened: int = 0
-    restored: int | None = None
-    request: str | None = None
-    checkpoints: list[int] = field(default_factory=list)
-    done: bool = False
-
-    def position(self) -> LogPosition:
-        return LogPosition(
-            seq=self.attempt,
-            attempt=self.attempt,
-            opened_attempt=self.opened,
-            restored_step=self.restored,
-            request=self.request,
-            checkpoint=self.checkpoints[-1] if self.checkpoints else None,
-            checkpoints=tuple(self.checkpoints),
-            done=self.done,
-        )
 
 
 class World:
