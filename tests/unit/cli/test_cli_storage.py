@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from trainingjob_cli import run
+from trainingjob_cli import manifest, run
 from trainingjob_cli.__main__ import main
-from trainingjob_operator.local.jobs import LocalJobs
-from unit.cli.stored import KEY, make_stored
+from trainingjob_operator.local.jobs import WORKING_ANNOTATION, LocalJobs
+from unit.cli.stored import BEGUN, KEY, make_stored
 
 
 def test_a_manifest_without_a_storage_gets_one_below_the_state_folder_but_not_in_a_plan(
@@ -30,3 +30,23 @@ def test_a_storage_below_the_state_folder_outlives_its_job_and_is_no_job(folder:
     jobs.remove(KEY)
     assert stored.is_dir()
     assert jobs.all() == []
+
+
+def test_a_job_works_where_run_was_called_last(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = folder / "first", folder / "second"
+    for place in (first, second):
+        place.mkdir()
+    monkeypatch.chdir(first)
+    jobs = make_stored(folder, BEGUN)
+    found = jobs.read(KEY)
+    assert found is not None
+    assert found["metadata"]["annotations"][WORKING_ANNOTATION] == str(first)
+    monkeypatch.chdir(second)
+    run.keep(jobs, KEY, manifest.load(folder / "job.yaml"), folder)
+    assert f"from now on job digits works in {second}" in capsys.readouterr().err
+    moved = jobs.read(KEY)
+    assert moved is not None
+    assert moved["metadata"]["annotations"][WORKING_ANNOTATION] == str(second)
+    assert moved["metadata"]["generation"] == found["metadata"]["generation"]
+    run.keep(jobs, KEY, manifest.load(folder / "job.yaml"), folder)
+    assert capsys.readouterr().err == ""

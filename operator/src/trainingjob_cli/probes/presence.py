@@ -22,7 +22,7 @@ class Presence:
     pid: int | None
     """The command that looks after it; None: nobody does."""
     processes: tuple[int, ...]
-    """Its living processes: agents, rendezvous, training processes and what they started."""
+    """Its living processes: agents, rendezvous, training processes and what they started. Not counted where the command lives."""
     silent_seconds: float | None
     """Since the status was written last; None: it never was."""
     is_stopped: bool = False
@@ -79,7 +79,8 @@ def presence(folder: JobFolder, job: TrainingJob) -> Presence:
         written = None
     silent = None if written is None else max(0.0, time.time() - written)
     pid = pid_in_charge(folder)
-    return Presence(pid, living(folder), silent, pid is not None and is_stopped(pid))
+    processes = () if pid is not None else living(folder)
+    return Presence(pid, processes, silent, pid is not None and is_stopped(pid))
 
 
 def is_over(folder: JobFolder, phase: str) -> bool:
@@ -89,9 +90,9 @@ def is_over(folder: JobFolder, phase: str) -> bool:
 
 def living(folder: JobFolder) -> tuple[int, ...]:
     """Return the pids of all processes of the job that live, by its records and by the mark that they inherit."""
-    found: set[int] = set()
-    for record in Records(folder).all():
-        found.update(marked(record.uid))
+    records = Records(folder).all()
+    found = set(marked(*(record.uid for record in records)))
+    for record in records:
         if record.pid is not None and record.boot == boot_id() and start_time(record.pid) == record.began:
             found.update(in_session(record.pid))
     return tuple(sorted(found))

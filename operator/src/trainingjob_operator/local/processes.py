@@ -40,13 +40,13 @@ def is_stopped(pid: int) -> bool:
     return columns is not None and columns[_STATE] == "T"
 
 
-def marked(uid: str) -> list[int]:
-    """The living processes with MARK=`uid` in their environment, the eldest first."""
-    needle = f"{MARK}={uid}".encode()
+def marked(*uids: str) -> list[int]:
+    """The living processes with MARK= one of `uids` in their environment, the eldest first."""
+    needles = {f"{MARK}={uid}".encode() for uid in uids}
     found = []
-    for pid in _pids():
+    for pid in _pids() if needles else ():
         with suppress(OSError):
-            if needle in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+            if not needles.isdisjoint((_PROC / str(pid) / "environ").read_bytes().split(b"\0")):
                 began = start_time(pid)
                 if began is not None:
                     found.append((began, pid))
