@@ -18,7 +18,7 @@ def digits(**changes: Any) -> dict[str, Any]:
     spec = manifest["spec"]
     spec["workers"] = {"replicas": 3, "minReplicas": 3}
     spec["training"]["epochs"] = 80
-    spec["checkpoint"]["everySteps"] = 100
+    spec["checkpoint"] |= {"everySteps": 100, "keep": 3}
     spec["recovery"] = {"maxFailures": 20}
     for path, value in changes.items():
         *way, last = path.split("__")

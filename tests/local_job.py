@@ -117,10 +117,11 @@ class LocalJob:
         """The caller's, with this job's state folder."""
         return {**os.environ, "TRAININGJOB_STATE_DIR": str(self.state), "COLUMNS": "160"}
 
-    def command(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, seconds: float = 60.0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `trainingjob …` to its end."""
+        command = [*COMMAND, *arguments]
         return subprocess.run(
-            [*COMMAND, *arguments], env=self.environment(), cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+            command, env=self.environment(), cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=seconds, check=False
         )
 
     @contextmanager

@@ -92,3 +92,43 @@ def test_a_second_job_is_refused_a_prefix_and_told_whose_it_is(undisturbed: Loca
     assert ended.returncode == 2, ended.stdout
     assert undisturbed.name in ended.stdout
     assert "adopt" in ended.stdout
+
+
+SCRIPT = """
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {TOKEN: hush}
+---
+apiVersion: batch.trainingjob.dev/v1alpha1
+kind: TrainingJob
+metadata: {name: expands}
+spec:
+  workers:
+    replicas: 1e0
+    template:
+      env:
+      - {name: DATA_ROOT, value: /data}
+      - {name: FULL_PATH, value: "$(DATA_ROOT)/imagenet"}
+      - {name: HIDDEN, valueFrom: {secretKeyRef: {name: keys, key: TOKEN}}}
+  training:
+    script:
+      command:
+      - python
+      - -c
+      - "import os, sys; print(os.environ['FULL_PATH'], len(os.environ['HIDDEN']), sys.argv[1:])"
+      - $(RANK)
+      - $$(RANK)
+  checkpoint: {storage: {uri: "file://FOLDER/storage"}}
+"""
+
+
+def test_a_manifest_from_standard_input_means_what_it_means_to_kubectl_and_the_kubelet(tmp_path) -> None:
+    job = LocalJob(tmp_path, load("script/script.yaml"))
+    text = SCRIPT.replace("FOLDER", str(tmp_path))
+    ended = job.command("run", "-", "--plain", "--set", "metadata.name=other", stdin=text)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    logs = job.command("logs", "other")
+    assert "/data/imagenet 4 ['0', '$(RANK)']" in logs.stdout, logs.stdout + logs.stderr
+    told = ended.stdout + ended.stderr + logs.stdout + job.command("get", "other", "-o", "yaml").stdout
+    assert "hush" not in told

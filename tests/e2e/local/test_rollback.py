@@ -11,19 +11,22 @@ pytestmark = pytest.mark.timeout(420)
 
 
 def test_a_running_job_is_rolled_back_in_place(make: Make, undisturbed: LocalJob) -> None:
-    job = make(checkpoint__keep=20)  # the command takes its time, and its checkpoint is to be there still
+    job = make(checkpoint__keep=2, checkpoint__everySteps=50)  # the older one is gone in half a second, were it not pinned
     with job.running() as run:
         run.until("two checkpoints", lambda: len(job.checkpoints()) >= 2)
         before = job.trainers()
-        target = job.checkpoints()[-2]
-        asked = job.command("rollback", job.name, "--to-step", str(target))
+        asked = job.command("rollback", job.name, "--to-step", "previous")
         assert asked.returncode == 0, asked.stderr
+        assert "training went on from checkpoint" in asked.stderr
         run.until("the rollback is in the log", lambda: [entry for entry in job.log() if entry["kind"] == "rollback"])
         run.until("the job says that it is done", lambda: job.status().get("lastRollbackRequest"))
         assert job.trainers() == before, "the living processes restore in place"
         assert run.ends().returncode == 0
+    (pin,) = [entry for entry in job.log() if entry["kind"] == "pin"]
     (rollback,) = [entry for entry in job.log() if entry["kind"] == "rollback"]
-    assert rollback["step"] == target
+    assert rollback["step"] == pin["step"]
+    before_it = [entry["step"] for entry in job.log()[: pin["seq"]] if entry["kind"] == "checkpoint"]
+    assert pin["step"] == before_it[-2]
     assert weights(job) == weights(undisturbed), "from there it is a run that never went further"
     assert job.status()["attempt"] == 2
 

@@ -5,7 +5,9 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.manifest import ManifestError, bundle, chosen, parse
 from trainingjob_cli.reading.documents import documents
 from trainingjob_cli.reading.overrides import overridden
@@ -48,6 +50,19 @@ def test_whole_numbers_may_be_written_as_decimals() -> None:
     text = MINIMAL.replace("epochs: 3", "epochs: 1e1\n    globalBatchSize: 64.0\n    seed: 0x10\n    threads: 0o2")
     training = parse(text + "  suspend: off\n", "job.yaml").spec.training
     assert (training.epochs, training.global_batch_size, training.seed, training.threads) == (10, 64, 16, 2)
+
+
+def test_a_program_may_send_a_whole_number_as_a_decimal() -> None:
+    (body,) = documents(MINIMAL, "job.yaml")
+    body["spec"]["training"] |= {"epochs": 10.0, "task": body["spec"]["training"]["task"] | {"parameters": {"rate": 1.0}}}
+    body["spec"]["recovery"] = {"rules": [{"exitCodes": [3.0], "action": "Fail"}], "replaceAfterSeconds": 30.0}
+    spec = TrainingJob.model_validate(body).spec
+    assert (spec.training.epochs, spec.recovery.rules[0].exit_codes, spec.recovery.replace_after_seconds) == (10, [3], 30)
+    assert spec.training.task is not None
+    assert isinstance(spec.training.task.parameters["rate"], float), "what a parameter is is the task's affair"
+    body["spec"]["training"]["epochs"] = 10.5
+    with pytest.raises(ValidationError):
+        TrainingJob.model_validate(body)
 
 
 def test_a_secret_beside_the_job_is_kept_and_other_kinds_are_left_out_with_a_line_each() -> None:

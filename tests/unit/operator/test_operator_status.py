@@ -52,6 +52,12 @@ def test_the_columns_of_kubectl_get() -> None:
     assert (status.loss, status.checkpoint, status.goodput) == (0.25, 200, "98%")
 
 
+def test_the_step_column_is_never_behind_the_checkpoint_that_was_made_of_it() -> None:
+    report = make_report(step=170, total_steps=5000, log=make_log(checkpoint=200, checkpoints=(100, 200)))
+    status = after(make_seen(make_job(make_status()), report=report))
+    assert (status.step, status.checkpoint, status.display.step, status.display.progress) == (170, 200, "200/5000", "4%")
+
+
 @pytest.mark.parametrize("report", [None, make_report()], ids=["none came", "an old one is the newest"])
 def test_what_nobody_listened_to_is_known_from_the_last_words(report: Report | None) -> None:
     log = make_log(

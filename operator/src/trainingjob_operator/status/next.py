@@ -256,6 +256,9 @@ def _shown(value: float | None) -> float | None:
 def _display(seen: Observed, figures: dict[str, Any], workers: int) -> dict[str, Any]:
     old = seen.job.status
     step, total = figures.get("step", old.step), figures.get("total_steps", old.total_steps)
+    saved = figures.get("checkpoint", old.checkpoint)
+    if step is not None and saved is not None:
+        step = max(step, saved)  # the log is reported sooner than the step: what was saved was done
     shown = Display(
         workers=f"{workers}/{seen.job.spec.workers.replicas}",
         step="" if step is None else f"{step}/{total}" if total else str(step),
