@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainingjob_trainer.data import Dataset
+from trainingjob_trainer.learning.buffers import Policy, Rank0
 from trainingjob_trainer.randomness import permutation, seed_lane, seed_model
 from trainingjob_trainer.task import Task
 
@@ -48,17 +49,18 @@ def train(task: Task, training: Mapping[str, Any], parts: int = 1) -> dict[str, 
             parameter.grad = sum(some[1:], some[0]) * (len(ids) / weight) if some else None
         _regularise(model, training.get("regularisation", {}))
         optimizer.step()
-        model.load_state_dict(merge(after), strict=False)
+        model.load_state_dict(merge(after, task.buffers()), strict=False)
     return {f"model/{name}": tensor.detach() for name, tensor in (*model.named_parameters(), *_buffers(model).items())}
 
 
-def merge(parts: Sequence[tuple[dict[str, Tensor], int]]) -> dict[str, Tensor]:
-    """The buffers after a step, from what each part made of them: the mean, weighted by samples."""
+def merge(parts: Sequence[tuple[dict[str, Tensor], int]], policies: Mapping[str, Policy]) -> dict[str, Tensor]:
+    """The buffers after a step, from what each part made of them: the mean, weighted by samples, or the first part's."""
     if len(parts) == 1:
         return parts[0][0]
     total = sum(count for _, count in parts)
     means = {name: sum(found[name].double() * count for found, count in parts) / total for name in parts[0][0]}
-    return {name: mean if parts[0][0][name].is_floating_point() else mean.round() for name, mean in means.items()}
+    first = {name: tensor for name, tensor in parts[0][0].items() if policies.get(name) is Rank0}
+    return {name: mean if parts[0][0][name].is_floating_point() else mean.round() for name, mean in means.items()} | first
 
 
 def _regularise(model: nn.Module, rules: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ and run `pytest tests/unit/conformity -k NAME`. A batch has these columns, one r
 `loss(model, batch)` returns the sum over the samples and their number, as a Task's; `classify` is the usual one. If the samples of a part
 of a batch influence each other (batch normalization), set `coupled`: the plain loop then cuts each batch into the workers' parts, as
 DistributedDataParallel does. `buffers=False` leaves the buffers out of the comparison. A specimen whose task needs more than model and loss
-(buffer policies, say) names a subclass of unit.conformity.task.Zoo in `task`; the plain loop may get a policy of its own in `plain.merge`.
+names a subclass of unit.conformity.task.Zoo in `task`. `policies` are those of its buffers; the plain loop heeds them, too.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from trainingjob_trainer.data import Batch
+from trainingjob_trainer.learning.buffers import Policy
 from trainingjob_trainer.learning.loss import LossSum, cross_entropy_sum
 
 FEATURES, CLASSES, WORDS, LENGTH = 8, 3, 10, 6
@@ -65,8 +66,12 @@ class Specimen:
     buffers: bool = True
     """Buffers are compared, too."""
     task: str = "unit.conformity.task:Zoo"
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    """What the task says about the model's buffers."""
     refused: str = ""
     """A part of the sentence with which the job is refused."""
+    refused_in_step: str = ""
+    """The same, where it takes a forward pass to see it: in the first step, before the weights change."""
     workers: int = 1
     """Of the job that is refused."""
     late: bool = False

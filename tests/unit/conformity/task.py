@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from trainingjob_trainer.data import Batch, Rows, Splits
+from trainingjob_trainer.learning.buffers import Policy
 from trainingjob_trainer.learning.evaluation import Evaluation
 from trainingjob_trainer.task import Task, TaskParameters
 from unit.conformity.specimen import CLASSES, FEATURES, LENGTH, WORDS
@@ -47,6 +49,9 @@ class Zoo(Task):
 
     def model(self) -> nn.Module:
         return ZOO[self.parameters.name].model()
+
+    def buffers(self) -> Mapping[str, Policy]:
+        return ZOO[self.parameters.name].policies
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | float]:
         self._calls += 1

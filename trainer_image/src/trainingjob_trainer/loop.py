@@ -133,6 +133,7 @@ def _save_is_due(run: Run, decision: Decision) -> bool:
 def _save_or_skip(run: Run, decision: Decision) -> None:
     """Save where all ranks have room. Where one has not, no rank saves, and no rank waits: steps go on. At a stop `await_commit` waits."""
     if decision.room:
+        run.session.strategy.verify()
         snapshot(run)
     elif decision.then is not Next.STOP and run.saving.skipping_since is None:
         skip(run)

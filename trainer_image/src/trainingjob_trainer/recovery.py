@@ -123,7 +123,8 @@ class Member:
         run = Run(self._session, generation, rank, self._channel, self._reporter, self._arena, self._saving, self._superseded, self._clock)
         run.phase(Phase.RESTORING)
         self._agree_on_state(generation, rank)
-        self._session.strategy.start(rank, len(generation.seats), self._session.lanes())
+        names = [_name(seat.member) for seat in generation.seats]
+        self._session.strategy.start(rank, len(generation.seats), self._session.lanes(), names)
         self._reporter.regrouped(rank)
         if generation.purpose == "Save":
             self._arena.fit(len(generation.seats))
@@ -183,3 +184,7 @@ class Member:
                 f"allowChanges: true to go on: {goes_on} then"
             )
         log.warning("the checkpoint of step %d was made with %s; as allowChanges says, it goes on: %s", manifest.step, changed, goes_on)
+
+
+def _name(member: MemberId) -> str:
+    return f"worker {member.worker}" + (f", process {member.process}" if member.process else "")

@@ -59,6 +59,10 @@ class TrainingState:
         own = {f"model/{name}" for name, policy in self.buffer_policies.items() if policy is Policy.PER_RANK}
         return {name: tensor for name, tensor in named_tensors(self.model, self.optimizer).items() if name not in own}
 
+    def weights(self) -> dict[str, Tensor]:
+        """The model's tensors among them, by their names in the model."""
+        return {name.removeprefix("model/"): tensor for name, tensor in self.tensors().items() if name.startswith("model/")}
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Around a change of the tensors. An exception leaves them dirty."""

@@ -111,7 +111,7 @@ def refuse_new_names(model: nn.Module, known: Container[str]) -> None:
 
 def differing(values: Sequence[Tensor], others: Sequence[Tensor]) -> list[bool]:
     """Which of the tensors differ from their partner of the same shape and type in any bit. NaN equals NaN of the same bits."""
-    pairs = [(_bits(value), _bits(other)) for value, other in zip(values, others, strict=True)]
+    pairs = [(bits_of(value), bits_of(other)) for value, other in zip(values, others, strict=True)]
     if pairs and pairs[0][0].device.type != "cpu":  # one synchronisation for all
         flags: list[bool] = torch.stack([(value != other).any() for value, other in pairs]).tolist()
         return flags
@@ -123,7 +123,8 @@ def real_view(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def _bits(tensor: Tensor) -> Tensor:
+def bits_of(tensor: Tensor) -> Tensor:
+    """The tensor's bits as integers of its elements' size."""
     tensor = real_view(tensor.detach())
     return tensor.view(_INTEGERS[tensor.element_size()])
 

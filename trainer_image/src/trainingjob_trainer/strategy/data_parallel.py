@@ -24,22 +24,25 @@ from trainingjob_trainer.learning.optimizer import set_learning_rate, update
 from trainingjob_trainer.learning.regularisation import add_l1_, clip_, penalised
 from trainingjob_trainer.learning.schedule import learning_rate
 from trainingjob_trainer.randomness import seed_lane
+from trainingjob_trainer.strategy import drift
 from trainingjob_trainer.strategy.buckets import Buckets, is_finite
 from trainingjob_trainer.strategy.control import WIDTH, Decision, Flags, decode, encode
-from trainingjob_trainer.strategy.lanes import lanes_of, micro_batches, share
+from trainingjob_trainer.strategy.lanes import lanes_of, micro_batches, piece_count, share
 from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
 from trainingjob_trainer.strategy.moved_parameters import WIDTH as MOVED
 from trainingjob_trainer.strategy.moved_parameters import MovedParameters
 from trainingjob_trainer.strategy.order import SampleOrder
 from trainingjob_trainer.strategy.port import Outcome
 from trainingjob_trainer.strategy.reduction import Deterministic, Fast, Reduction
+from trainingjob_trainer.strategy.user_group import UserGroup
 from trainingjob_trainer.task import Task
 from trainingjob_trainer.transport.port import Interrupted, Pending, Transport
 
 log = logging.getLogger(__name__)
-_LOSS, _WEIGHT, _MISSED, _USED = range(WIDTH, WIDTH + 4)
-"""The last reduced tensor: the control word, the loss sum, the weight, whether a gradient was missed, which parameters were
-used, the changes of the model's buffers, whether parameters have moved."""
+_DIGEST = slice(WIDTH, WIDTH + drift.WIDTH)
+_LOSS, _WEIGHT, _MISSED, _USED = range(_DIGEST.stop, _DIGEST.stop + 4)
+"""The last reduced tensor: the control word, the weights' digest, the loss sum, the weight, whether a gradient was missed, which
+parameters were used, the changes of the model's buffers, whether parameters have moved."""
 
 
 class DataParallel:
@@ -75,6 +78,7 @@ class DataParallel:
         self._penalised = penalised(state.model)
         self._evaluation = evaluation_of(task)
         self._gradients = Buckets(self._parameters)
+        self._group = UserGroup(transport)
         self._buffers = ModuleBuffers(state.model, state.buffer_policies)
         self._used = slice(_USED, _USED + len(self._gradients.used()))
         self._changes = slice(self._used.stop, self._used.stop + self._buffers.width)
@@ -84,21 +88,40 @@ class DataParallel:
         self._reductions: list[Reduction] = []
         self._lanes = self._rank = self._world = 0
         self._own = range(0)
+        self._names: Sequence[str] = ()
         self._loss = self._weight = 0.0
-        self._samples = 0
         """Sums of the lane that was computed last."""
+        self._samples = 0
+        """Of that lane."""
 
     def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
         """Any one of them is enough."""
         return len(survivors) > 0
 
-    def start(self, rank: int, world: int, lanes: int) -> None:
+    def start(self, rank: int, world: int, lanes: int, names: Sequence[str] = ()) -> None:
         """A generation has been formed, and all its ranks hold one state."""
         self._rank, self._world = rank, world
+        self._names = names or [f"rank {each}" for each in range(world)]
         self._lanes = lanes if self._spec.reduction == "Deterministic" else world
         self._own = lanes_of(rank, world, self._lanes)
         self._reductions = [self._reduction(tensor) for tensor in (*self._gradients.flats(), self._tail)]
         self._buffers.keep(self._state.attempt)
+        self._group.start(rank, world, self._device, self._trouble_of_collectives)
+
+    def _trouble_of_collectives(self) -> str:
+        """Why the user's code can have none, or nothing."""
+        if self._spec.reduction == "Deterministic":
+            return (
+                "with reduction: Deterministic each worker computes several parts of a batch, one after another, and a collective would mix"
+                " parts that do not belong together; set spec.training.reduction: Fast"
+            )
+        fewest, size = self._order.smallest_batch(), self._spec.micro_batch_size
+        if len(share(fewest, self._world, self._world - 1)) < piece_count(fewest, self._world, size):
+            return (
+                f"every worker must take part in every step, and the last batch of an epoch has {fewest} samples, too few to give each of"
+                f" {self._world} workers as many parts; set spec.training.globalBatchSize or workers.replicas so that it is larger"
+            )
+        return ""
 
     def _reduction(self, tensor: Tensor) -> Reduction:
         if self._spec.reduction == "Fast":
@@ -157,9 +180,29 @@ class DataParallel:
     def _computed(self, ids: Tensor, flags: Flags, *, early: bool = True) -> tuple[Decision, bool]:
         """Bring the sums over all ranks into buckets and tail. Return what the flags say, and whether all gradients are finite."""
         finite = self._reduced(self._compute(ids, flags, early=early))
-        decision = decode(self._reductions[-1].total(WIDTH).tolist())
+        by_ranks = self._reductions[-1].total(_DIGEST.stop).tolist()
         self._reductions[-1].take()
-        return decision, finite
+        if not drift.agree(by_ranks[_DIGEST], self._world):
+            self.verify(whole=True)
+        return decode(by_ranks[:WIDTH]), finite
+
+    def verify(self, *, whole: bool = False) -> None:
+        """Compare the ranks' weights: a window of each, or with `whole` all. Raise UserMistake if they differ."""
+        if self._world == 1:
+            return
+        tensors = self._state.weights()
+        numbers = drift.digests(tensors, None if whole else self._state.step)
+        rows = numbers.new_zeros(self._world, len(numbers))
+        if not self._transport.settle([self._transport.all_gather(rows, numbers)]):
+            raise Interrupted
+        found = drift.first_difference(rows.tolist(), list(tensors))
+        if found is not None:
+            name, ranks = found
+            raise UserMistake(
+                f"spec.training.task.class: the workers' weights have drifted apart by step {self._state.step}: {name} is another one at"
+                f" {', '.join(self._names[rank] for rank in ranks)}. Something that changes it is not the same at every worker, such as"
+                " code that writes to a weight, or unseeded randomness; or the workers' processors or libraries differ"
+            )
 
     def _reduced(self, works: Sequence[Pending]) -> bool:
         """Take each gradient's sum in as it comes, and look at it while it is in the cache; are all of them finite?"""
@@ -180,11 +223,13 @@ class DataParallel:
         last = max(0, len(self._own) - 1)
 
         def launch(index: int) -> None:
+            self._group.close()
             self._reductions[index].put(last)
             works.append(self._reductions[index].launch())
 
         try:
-            self._compute_lanes(ids, flags, launch, early=early)
+            with self._group.offered():
+                self._compute_lanes(ids, flags, launch, early=early)
         except BaseException:
             self._transport.interrupt()  # what is under way ends now, and no peer waits for this rank
             self._transport.settle(works)
@@ -196,10 +241,12 @@ class DataParallel:
 
     def _compute_lanes(self, ids: Tensor, flags: Flags, launch: Callable[[int], None], *, early: bool) -> None:
         last = max(0, len(self._own) - 1)
+        digest = drift.encode(drift.digests(self._state.weights())) if drift.is_due(self._state.step) else drift.NONE
+        word = [*encode(flags), *digest]
         self._state.model.train()
         for row, lane in enumerate(self._own):
             self._compute_lane(ids, lane, launch if row == last else None, early=early)
-            self._fill_tail(flags if row == 0 else Flags(), lane)
+            self._fill_tail(word if row == 0 else [0.0] * len(word), lane)
             if row != last:
                 for reduction in self._reductions:
                     reduction.put(row)
@@ -208,12 +255,13 @@ class DataParallel:
             self._gradients.arm(launch, early=False)
             self._gradients.finish()
             self._loss = self._weight = 0.0
-            self._fill_tail(flags, None)
+            self._fill_tail(word, None)
 
     def _compute_lane(self, ids: Tensor, lane: int, launch: Callable[[int], None] | None, *, early: bool) -> None:
         """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going."""
         positions = share(len(ids), self._lanes, lane)
-        pieces = list(micro_batches(ids[positions.start : positions.stop], self._spec.micro_batch_size))
+        size = self._spec.micro_batch_size
+        pieces = list(micro_batches(ids[positions.start : positions.stop], size, piece_count(len(ids), self._lanes, size)))
         self._gradients.clear()
         self._loss = self._weight = 0.0
         self._samples = len(positions)
@@ -224,15 +272,15 @@ class DataParallel:
             self._gradients.begin()
             loss, weight = loss_of(self._task, self._state.model, self._fetch(self._dataset, piece), self._device)
             if launch is not None and number == len(pieces) - 1:
-                self._gradients.arm(launch, early=early)
+                self._gradients.arm(launch, early=early and self._group.may_overlap)
             (loss / len(ids)).backward()  # type: ignore[no-untyped-call]
             self._gradients.collect()
             self._loss += float(loss.detach())
             self._weight += float(weight)
         self._gradients.finish()
 
-    def _fill_tail(self, flags: Flags, lane: int | None) -> None:
-        head = [*encode(flags), self._loss, self._weight, self._gradients.missed, *self._gradients.used()]
+    def _fill_tail(self, word: Sequence[float], lane: int | None) -> None:
+        head = [*word, self._loss, self._weight, self._gradients.missed, *self._gradients.used()]
         self._tail[: self._used.stop] = torch.tensor(head, dtype=torch.float64)
         self._tail[self._changes].zero_()
         self._moved.end_lane(self._tail[self._moves], computed=lane is not None and self._samples > 0)

@@ -33,12 +33,24 @@ def row_of_lane(world: int, lanes: int) -> list[int]:
     return [rank * height + row for rank in range(world) for row in range(len(lanes_of(rank, world, lanes)))]
 
 
-def micro_batches(ids: Tensor, size: int | None) -> Iterator[Tensor]:
+def piece_count(length: int, lanes: int, size: int | None) -> int:
+    """The number of micro-batches of at most `size` samples into which every lane of a batch is cut: as many as the largest needs.
+
+    So all lanes pass through the model as often, which collectives in the model need.
+    """
+    largest = len(share(length, lanes, 0))
+    return -(-largest // size) if size is not None else min(1, largest)
+
+
+def micro_batches(ids: Tensor, size: int | None, pieces: int | None = None) -> Iterator[Tensor]:
     """The ids in as few pieces of at most `size` as there can be; all at once with None, nothing for no ids.
 
-    The pieces are of near-equal size: a last piece of one sample would break batch normalisation.
+    With `pieces`, in so many, as long as none is empty. The pieces are of near-equal size: a last piece of one sample would break
+    batch normalisation.
     """
-    pieces = -(-len(ids) // size) if size is not None else min(1, len(ids))
+    if pieces is None:
+        pieces = piece_count(len(ids), 1, size)
+    pieces = min(pieces, len(ids))
     for piece in range(pieces):
         positions = share(len(ids), pieces, piece)
         yield ids[positions.start : positions.stop]

@@ -39,6 +39,10 @@ class SampleOrder:
             self._kept = (epoch, permutation(self._seed, epoch, self._length))
         return self._kept[1][within * self._batch : (within + 1) * self._batch]
 
+    def smallest_batch(self) -> int:
+        """Samples of the smallest batch of an epoch, its last."""
+        return self._length % self._batch or self._batch
+
     def samples(self, step: int) -> int:
         """Samples that have contributed after `step` finished steps."""
         epoch, within = self.place(step)

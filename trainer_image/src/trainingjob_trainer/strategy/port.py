@@ -38,8 +38,15 @@ class Strategy(Protocol):
         """Whether these members of `world` hold the whole state among them."""
         ...
 
-    def start(self, rank: int, world: int, lanes: int) -> None:
-        """A generation has been formed, and all its ranks hold one state. `lanes`: used with reduction Deterministic."""
+    def start(self, rank: int, world: int, lanes: int, names: Sequence[str] = ()) -> None:
+        """A generation has been formed, and all its ranks hold one state.
+
+        Args:
+            rank: of this process.
+            world: number of ranks.
+            lanes: used with reduction Deterministic.
+            names: of the ranks, for messages.
+        """
         ...
 
     def step(self, flags: Flags) -> Outcome:
@@ -47,6 +54,16 @@ class Strategy(Protocol):
 
         Raises:
             Interrupted: a peer is lost; the state is that of before the step.
+            UserMistake: the model cannot be trained like this.
+        """
+        ...
+
+    def verify(self) -> None:
+        """Compare the ranks' weights before they are saved, in part.
+
+        Raises:
+            Interrupted: a peer is lost.
+            UserMistake: they differ.
         """
         ...
 

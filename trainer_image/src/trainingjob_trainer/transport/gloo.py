@@ -166,6 +166,10 @@ class GlooTransport:
         options.rootRank, options.timeout = root, COLLECTIVE
         return self._launch(lambda group: group.broadcast([tensor], options))
 
+    def group(self) -> Group | None:
+        """The generation's group."""
+        return self._group
+
     def _launch(self, begin: Callable[[Group], Pending]) -> Pending:
         group = self._group
         if group is None:

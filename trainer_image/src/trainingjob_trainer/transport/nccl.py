@@ -106,6 +106,10 @@ class NcclTransport:
         """Rank `root`'s tensor for all, in place."""
         return self._launch(lambda group: group.broadcast(tensor, root))
 
+    def group(self) -> Any:
+        """The generation's group."""
+        return self._group
+
     def _launch(self, begin: Callable[[Any], Pending]) -> Pending:
         group = self._group
         if group is None:

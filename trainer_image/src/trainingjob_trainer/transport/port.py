@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -83,6 +83,11 @@ class Transport(Protocol):
 
     def broadcast(self, tensor: Tensor, root: int) -> Pending:
         """Rank `root`'s tensor for all, in place."""
+        ...
+
+    def group(self) -> Any:
+        """torch's process group of this generation, for collectives that this port does not have; None if there is none any more.
+        Their results are there, as all others', after `settle` said yes."""
         ...
 
     def settle(self, works: Sequence[Pending]) -> bool:

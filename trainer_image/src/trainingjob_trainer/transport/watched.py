@@ -6,6 +6,7 @@ A hung job's culprit is who has not entered what the others wait in.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -71,6 +72,10 @@ class WatchedTransport:
     def broadcast(self, tensor: Tensor, root: int) -> Pending:
         """Rank `root`'s tensor for all."""
         return self._inner.broadcast(tensor, root)
+
+    def group(self) -> Any:
+        """torch's process group of this generation."""
+        return self._inner.group()
 
     def settle(self, works: Sequence[Pending]) -> bool:
         """Wait for all, stamped."""

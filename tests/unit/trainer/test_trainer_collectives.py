@@ -1,0 +1,134 @@
+"""torch.distributed in the user's own code: right, safe under failover, or refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from trainingjob_trainer.randomness import permutation, seed_model
+from unit.trainer.collective_tasks import Collective
+from unit.trainer.conftest import make_spec
+
+TRAINING = {"optimizer": {"name": "SGD", "learningRate": 0.1}, "globalBatchSize": 12, "steps": 8}
+
+
+def spec_of(kind: str, parameters=None, **training):
+    spec = make_spec(checkpoint={"everySteps": 4}, **{**TRAINING, **training})
+    spec["training"]["task"] = {"class": "unit.trainer.collective_tasks:Collective", "parameters": {"kind": kind, **(parameters or {})}}
+    return spec
+
+
+def trained(make_hub, spec, world):
+    hub = make_hub(spec, world)
+    hub.start()
+    hub.wait_done()
+    return hub.final()
+
+
+def refused(make_hub, spec, world: int = 2) -> str:
+    hub = make_hub(spec, world)
+    hub.start()
+    hub.wait(lambda: bool(hub.user_errors), "refused")
+    assert hub.committed == []
+    return hub.user_errors[0]
+
+
+def by_plain_torch(kind: str, parameters=None, steps: int = 8) -> dict[str, torch.Tensor]:
+    """One process, whole batches."""
+    task = Collective({"kind": kind, **(parameters or {})})
+    data = task.splits(7, 0.1, 0.1).train
+    seed_model(7)
+    model = task.model()
+    for index, module in enumerate(model):
+        if isinstance(module, nn.SyncBatchNorm):
+            plain = nn.BatchNorm1d(module.num_features)
+            plain.load_state_dict(module.state_dict())
+            model[index] = plain
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [ids for epoch in range(steps) for ids in permutation(7, epoch, len(data)).split(12)]
+    for ids in batches[:steps]:
+        optimizer.zero_grad()
+        loss, weight = task.loss(model, data.batch(ids))
+        (loss / weight).backward()
+        optimizer.step()
+    return {f"model/{name}": value.detach() for name, value in model.state_dict().items()}
+
+
+def same(got, wanted):
+    for name in wanted:
+        torch.testing.assert_close(got[name], wanted[name], rtol=2e-5, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["sync", "contrast", "library", "functional"])
+def test_what_looks_at_all_samples_trains_as_one_process_does(make_hub, kind, world):
+    same(trained(make_hub, spec_of(kind), world), by_plain_torch(kind))
+
+
+def test_synchronised_batch_norm_takes_shares_of_any_size(make_hub):
+    # 47 samples: shares of 4, then of 4, 4 and 3.
+    same(trained(make_hub, spec_of("sync", {"samples": 47}), 3), by_plain_torch("sync", {"samples": 47}))
+    plain = trained(make_hub, spec_of("plain", {"samples": 47}), 3)
+    wanted = by_plain_torch("sync", {"samples": 47})
+    assert not torch.allclose(plain["model/1.running_var"], wanted["model/1.running_var"], rtol=1e-3), "it would not be seen otherwise"
+
+
+def test_all_workers_go_through_the_model_as_often(make_hub):
+    # Shares of 5, 4 and 4 samples, in micro-batches of 4: two each.
+    spec = spec_of("sync", {"samples": 52}, globalBatchSize=13, microBatchSize=4)
+    trained(make_hub, spec, 3)
+
+
+@pytest.mark.parametrize("kind", ["sync", "hidden"])
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_worker_lost_in_a_collective_of_the_users_is_no_error_of_the_users(make_hub, kind, victim):
+    straight = trained(make_hub, spec_of(kind, steps=300), 3)
+    hub = make_hub(spec_of(kind, steps=300), 3)
+    hub.start()
+    for step in (5, 40):
+        hub.wait_step(victim, step)
+        hub.kill(victim)
+        hub.wait(lambda: hub.trainees[victim].gone, "the fault fired")
+        hub.start(victim)
+        hub.wait(lambda: hub.trainees[victim].standing is not None, "back")
+    hub.wait_done()
+    assert len(hub.pids) == 5, "no other process has ended"
+    final = hub.final()
+    assert [name for name in straight if not torch.equal(final[name], straight[name])] == []
+
+
+def test_a_group_of_another_size_after_a_loss(make_hub):
+    hub = make_hub(spec_of("contrast", steps=400), 3, wait=False)
+    hub.start()
+    hub.wait(lambda: len(hub.generations[-1].seats) == 3 if hub.generations else False, "three train")
+    hub.wait_step(1, 5)
+    hub.kill(1)
+    hub.wait(lambda: len(hub.generations[-1].seats) == 2, "two train")
+    hub.slots = 2
+    del hub.trainees[1]
+    hub.wait_done()
+    same_as = by_plain_torch("contrast", steps=400)
+    for name in same_as:
+        torch.testing.assert_close(hub.final()[name], same_as[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "training", "says"),
+    [
+        ("sync", {}, {"reduction": "Deterministic"}, "torch.distributed.all_gather: with reduction: Deterministic"),
+        ("sync", {"samples": 49}, {}, "the last batch of an epoch has 1 samples, too few"),
+        ("uneven", {}, {"globalBatchSize": 11}, "do not match: rank 0 calls all_gather of 18 float32, rank 1 all_gather of 15 float32"),
+        ("alone", {}, {}, "do not match: rank 0 calls barrier, rank 1 no further collective"),
+        ("send", {}, {}, "torch.distributed.send is not offered to a task"),
+        ("swallowed", {}, {}, "torch.distributed.new_group is not offered to a task"),
+        ("initialise", {}, {}, "trying to initialize the default process group twice"),
+        ("late", {"at": 2}, {}, "called for the first time in a backward pass"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(make_hub, kind, parameters, training, says):
+    assert says in refused(make_hub, spec_of(kind, parameters, **training))
+
+
+def test_a_collective_in_backward_alone_is_right_from_the_first_step_on(make_hub):
+    trained(make_hub, spec_of("late", {"at": 0}), 2)
