@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional
 
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_trainer.learning.buffers import Keep, Mean, PerRank, Rank0, buffer_policies
+from trainingjob_trainer.strategy.module_buffers import ModuleBuffers
 from unit.trainer.buffer_tasks import MODELS, Buffered
 from unit.trainer.conftest import make_spec
 
@@ -190,3 +193,47 @@ def test_a_wrong_word_about_a_buffer_is_refused_before_anything_is_trained(kind,
     with pytest.raises(ValueError, match=r"spec\.training\.task\.class: ") as caught:
         buffer_policies(MODELS[kind](), declared)
     assert says in str(caught.value)
+
+
+def test_a_workers_own_buffer_begins_anew_with_another_line_of_history():
+    model = MODELS["Average"]()
+    buffers = ModuleBuffers(model, {"center": PerRank})
+    nothing = torch.zeros(0, dtype=torch.float64)
+    for attempt, wanted in ((1, 1.0), (1, 2.0), (2, 1.0)):
+        buffers.keep(attempt)
+        model.center = model.center + 1
+        buffers.end_lane(4.0, nothing, leads=True)
+        buffers.apply(nothing, 4.0)
+        assert torch.equal(model.center, torch.full((8,), wanted))
+
+
+def test_what_an_interrupted_step_made_of_the_buffers_is_forgotten():
+    model = torch.nn.ModuleDict({"own": MODELS["Average"](), "norm": torch.nn.BatchNorm1d(3)})
+    buffers = ModuleBuffers(model, buffer_policies(model, {"center": PerRank}))
+    total = torch.zeros(buffers.width, dtype=torch.float64)
+    buffers.keep(1)
+    model.own.center = model.own.center + 1
+    buffers.end_lane(4.0, total, leads=True)  # the sums never come
+    buffers.put_back()
+    model.norm(torch.randn(4, 3))
+    buffers.put_back()  # in the middle of a forward pass
+    buffers.apply(torch.zeros_like(total), 4.0)
+    assert torch.equal(model.own.center, torch.zeros(8))
+    assert torch.equal(model.norm.running_mean, torch.zeros(3))
+    assert int(model.norm.num_batches_tracked) == 0
+
+
+@given(st.lists(st.sampled_from([float("-inf"), float("inf"), float("nan"), 0.0, 0.1, -3.5]), min_size=1, max_size=9))
+def test_an_average_never_makes_nan_of_what_nobody_changes(values):
+    model = torch.nn.Module()
+    model.register_buffer("it", torch.tensor(values))
+    wanted = model.it.clone()
+    buffers = ModuleBuffers(model, {"it": Mean})
+    buffers.keep(1)
+    total = torch.zeros(buffers.width, dtype=torch.float64)
+    for weight in (3.0, 0.0, 1.0):
+        part = torch.zeros_like(total)
+        buffers.end_lane(weight, part, leads=False)
+        total += part
+    buffers.apply(total, 4.0)
+    assert torch.equal(model.it.nan_to_num(nan=7.0), wanted.nan_to_num(nan=7.0))

@@ -26,6 +26,7 @@ def drifting(at: int, every: int, **training):
         (4, 50, 4, [], "Deterministic"),
         (10, 4, 12, [4, 8], "Fast"),  # before the next checkpoint
         (60, 50, 64, [50], "Fast"),  # in the digest of every 64th step
+        (90, 60, 100, [60], "Fast"),  # at the end
     ],
 )
 def test_a_weight_that_drifts_at_one_worker_ends_the_job_by_name_and_unsaved(make_hub, at, every, noticed, saved, reduction):

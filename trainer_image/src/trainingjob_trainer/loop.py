@@ -256,6 +256,7 @@ def _finish(run: Run) -> None:
     orders = run.channel.orders
     committed = session.strategy.agree(-1 if orders is None or orders.checkpoint is None else orders.checkpoint)
     if committed < state.step:
+        session.strategy.verify()
         await_commit(run)
     test = session.splits.test
     metrics = _finite(session.strategy.evaluate(test)) if len(test) else state.metrics

@@ -212,6 +212,6 @@ SPECIMENS = (
     Specimen("synchronized batch norm of channels", channels, optimizer=MOMENTUM),
     Specimen("synchronized batch norm, deterministic", synchronized, training={"reduction": "Deterministic"}, refused_in_step="all_gather"),
     Specimen("instance norm with statistics", tracked, optimizer=MOMENTUM),
-    Specimen("spectral norm", spectral, deterministic=True),
+    Specimen("spectral norm, both ways", spectral, deterministic=True),
     Specimen("contrastive loss", Hidden, contrastive),
 )

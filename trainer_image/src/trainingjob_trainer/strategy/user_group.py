@@ -93,6 +93,7 @@ class UserGroup(dist.ProcessGroup):
         self._device = torch.device("cpu")
         self._trouble: Callable[[], str] = str
         self._open: list[_UserWork] = []
+        self._store = _NoStore(self._refuse_further_groups)
         self._closed = True
         self.used = False
         """The user's code has called a collective: a step's reductions must not begin before its last one."""
@@ -132,6 +133,7 @@ class UserGroup(dist.ProcessGroup):
         self._closed = self.interrupted = False
         self.mistake = None
         self._open.clear()
+        before = c10d._world.default_pg
         self._enter()
         try:
             yield
@@ -139,13 +141,13 @@ class UserGroup(dist.ProcessGroup):
             self._raise_own(error)
             raise
         finally:
-            c10d._world.default_pg = None
+            c10d._world.default_pg = before
         self._raise_own(None)
 
     def _enter(self) -> None:
         world = c10d._world
         backend = "nccl" if self._device.type == "cuda" else "gloo"
-        world.pg_map[self] = (backend, _NoStore(self._refuse_further_groups))
+        world.pg_map[self] = (backend, self._store)
         world.pg_names[self] = _NAME
         world.pg_backend_config[self] = f"{self._device.type}:{backend}"
         world.pg_group_ranks.setdefault(self, {each: each for each in range(self._world)})
