@@ -60,6 +60,7 @@ def _bound(key: str, limit: int) -> Any:
 
 
 Word = Annotated[str, _cut(64), _bound("maxLength", 64)]
+ReasonWord = Annotated[str, _cut(48), _bound("maxLength", 48)]
 Line = Annotated[str, _cut(200), _bound("maxLength", 200)]
 MESSAGE_BYTES = 330
 Message = Annotated[str, _cut(MESSAGE_BYTES), _bound("maxLength", MESSAGE_BYTES)]
@@ -83,7 +84,7 @@ class Condition(StatusModel):
     """What it is about: Complete, Failed, Suspended, Ready, Reporting, Valid, RolledBack, Waiting, StorageFailing."""
     status: Annotated[str, _cut(16), _bound("maxLength", 16)]
     """True, False or Unknown."""
-    reason: Word = ""
+    reason: ReasonWord = ""
     """Why, in one word."""
     message: Message = ""
     """Why, for a person."""
@@ -295,6 +296,8 @@ class Status(StatusModel):
     """Samples of all workers in a second."""
     metrics: Annotated[dict[MetricName, float], _finite_entries(24), _bound("maxProperties", 24)] = Field(default_factory=dict)
     """The newest metrics, by name."""
+    not_finite: Annotated[str, _cut(128), _bound("maxLength", 128)] = ""
+    """The newest metrics that are NaN or infinite, which `metrics` cannot hold, and on which data they were measured."""
     checkpoint: StepOrNone = None
     """Step of the newest checkpoint in storage."""
     last_checkpoint_time: datetime | None = None

@@ -61,6 +61,7 @@ class Reason(StrEnum):
     NOT_WAITING = "NotWaiting"
     STORAGE_FAILS = "StorageFails"
     STORAGE_WORKS = "StorageWorks"
+    NOT_FINITE = "NotFinite"
 
 
 FOLDED = frozenset({Reason.CHECKPOINT_COMMITTED.value})
@@ -163,6 +164,9 @@ def _progress(old: Status, new: Status) -> list[Event]:
     waits = new.condition("Waiting")
     if waits is not None and waits.reason != Reason.PODS_RELEASED and _became(old, new, "Waiting"):
         events.append(Event(EventType.WARNING, waits.reason, waits.message))
+    if new.not_finite and not old.not_finite:
+        words = f"{new.not_finite}; it is left out of the metrics: check these samples and the model's outputs for them"
+        events.append(warning(Reason.NOT_FINITE, words))
     if _became(old, new, "StorageFailing"):
         events.append(warning(Reason.STORAGE_FAILS, _message(new, "StorageFailing")))
     if _became(old, new, "StorageFailing", "False"):

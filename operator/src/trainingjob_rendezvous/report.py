@@ -80,6 +80,7 @@ def assemble(
         samples_per_second=_finite(lead.samples_per_second) if lead is not None and steps_go_on else 0.0,
         training_seconds=max((_finite(pace.training_seconds) for pace in running), default=0.0),
         metrics=_metrics(lead.metrics) if lead is not None else {},
+        not_finite=lead.not_finite[:LONGEST_TEXT] if lead is not None and lead.not_finite is not None else None,
         log=_short(history.log),
         state_lost=decision.state_lost,
         failures=failures.newest(),

@@ -42,6 +42,7 @@ def full() -> Status:
         loss=0.123456789012345678,
         samples_per_second=123456.789012345678,
         metrics={f"{index}{LONG}": 0.123456789012345678 for index in range(100)},
+        not_finite=LONG,
         checkpoint=10**9,
         checkpoints=tuple(10**9 - index for index in range(100)),
         failures=10**6,

@@ -148,6 +148,21 @@ def test_an_operator_that_has_just_begun_does_not_say_that_nobody_reports() -> N
     assert [condition.status for condition in status.conditions if condition.type == "Reporting"] == ["False"], "that one is gone"
 
 
+def test_a_metric_that_is_not_finite_is_told_once_and_taken_back() -> None:
+    seen, words = healthy(), "loss is nan on the validation data, at step 40"
+    first = plan(Observed(**(vars(seen) | {"report": make_report(not_finite=words)})), SETTINGS, NOW + timedelta(seconds=1))
+    assert first.status.not_finite == words
+    assert [(event.type, event.reason) for event in first.events] == [("Warning", "NotFinite")]
+    assert first.events[0].message.startswith(f"{words}; it is left out of the metrics: check these samples")
+    later = seen.job.model_copy(update={"status": first.status})
+    for report in (make_report(not_finite=words), make_report(), None):
+        stays = plan(Observed(**(vars(seen) | {"job": later, "report": report})), SETTINGS, NOW + timedelta(seconds=2))
+        assert stays.status.not_finite == words, "nobody has evaluated again"
+        assert "NotFinite" not in [event.reason for event in stays.events]
+    mended = plan(Observed(**(vars(seen) | {"job": later, "report": make_report(not_finite="")})), SETTINGS, NOW + timedelta(seconds=3))
+    assert mended.status.not_finite == ""
+
+
 def test_trouble_with_the_storage_is_told_once_and_taken_back() -> None:
     seen = healthy()
     assert seen.job.status.condition("StorageFailing") is None

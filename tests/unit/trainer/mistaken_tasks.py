@@ -167,6 +167,16 @@ class ResultIsText(Toy):
         return Text()
 
 
+class Unmeasurable(_Evaluation):
+    def result(self, statistics: Any) -> Any:
+        return super().result(statistics) | {"loss": float("nan")}
+
+
+class LossIsNotANumber(Toy):
+    def evaluation(self) -> Evaluation:
+        return Unmeasurable()
+
+
 class Ranked(Regression):
     """Targets of one dimension, outputs of two."""
 

@@ -43,6 +43,19 @@ def test_metrics_count_every_held_out_sample_once(make_hub):
     assert export.result["accuracy"] * 20 == pytest.approx(round(export.result["accuracy"] * 20))
 
 
+def test_a_metric_that_is_not_finite_is_reported_and_logged_once(make_hub):
+    spec = make_spec()
+    spec["training"]["task"]["class"] = "unit.trainer.mistaken_tasks:LossIsNotANumber"
+    hub = make_hub(spec, 2)
+    hub.start()
+    hub.wait_done()
+    assert "loss" not in hub.exported[0][1].result
+    assert hub.log(0).count("on the validation data loss is nan, and is left out; check these samples") == 1
+    assert hub.log(0).count("and is left out") == 1
+    words = [trainee.paces[-1].not_finite for trainee in hub.ever]
+    assert words == ["loss is nan on the test data, at step 8"] * 2
+
+
 def test_early_stopping_ends_the_job_before_its_last_step(make_hub):
     stopping = {"metric": "loss", "patience": 2, "minimumDelta": 100.0}
     hub = make_hub(make_spec(epochs=50, earlyStopping=stopping))

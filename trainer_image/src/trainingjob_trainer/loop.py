@@ -225,12 +225,22 @@ def _evaluate_if_due(run: Run) -> None:
     metrics = session.strategy.evaluate(session.splits.validation)
     state.metrics = _finite(metrics)
     state.evaluated_step = state.step
+    _tell_not_finite(run, metrics, "validation")
     if run.rank == 0:
         measured = ", ".join(f"{name} {value:.4g}" for name, value in sorted(state.metrics.items()))
         log.info("step %d: on the validation data %s", state.step, measured)
     _observe(session, metrics)
     # Who has evaluated and who has not must not pass for equal: they differ in what they do next.
     state.extend_digest("evaluation", *(metrics[name] for name in sorted(metrics)))
+
+
+def _tell_not_finite(run: Run, metrics: dict[str, float], data: str) -> None:
+    """Report the metrics that are no finite numbers, which no table shows; log them when they begin to be so."""
+    found = ", ".join(f"{name} is {value}" for name, value in sorted(metrics.items()) if not math.isfinite(value))
+    step = run.session.state.step
+    if found and not run.reporter.not_finite and run.rank == 0:
+        log.warning("step %d: on the %s data %s, and is left out; check these samples and the model's outputs for them", step, data, found)
+    run.reporter.not_finite = f"{found} on the {data} data, at step {step}" if found else ""
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:
@@ -259,7 +269,10 @@ def _finish(run: Run) -> None:
         session.strategy.verify()
         await_commit(run)
     test = session.splits.test
-    metrics = _finite(session.strategy.evaluate(test)) if len(test) else state.metrics
+    measured = session.strategy.evaluate(test) if len(test) else state.metrics
+    metrics = _finite(measured)
+    if len(metrics) < len(measured):
+        _tell_not_finite(run, measured, "test")
     run.reporter.pace(state.step, metrics)
     if run.rank == 0:
         _await(run, lambda orders: orders.done, _export(run, metrics), lambda: _export(run, metrics))

@@ -38,6 +38,8 @@ class Reporter:
     def __init__(self, channel: Channel, stamp: StampWriter, total_steps: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.skipping_since: int | None = None
         """The step of the first save that was skipped for want of room since the last one that was made."""
+        self.not_finite: str | None = None
+        """As Pace.not_finite."""
         self._channel, self._stamp, self._total, self._clock = channel, stamp, total_steps, clock
         self._said: Standing | None = None
         self._attempt = 0
@@ -93,6 +95,7 @@ class Reporter:
                 training_seconds=self._training_seconds,
                 metrics=metrics,
                 skipping_since=self.skipping_since,
+                not_finite=self.not_finite,
                 step_seconds=statistics.median(self._lengths) if self._lengths else 0.0,
             )
         )

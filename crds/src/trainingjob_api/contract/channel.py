@@ -75,6 +75,8 @@ class Pace(Record):
     samples_per_second: float = 0.0
     training_seconds: float = 0.0
     metrics: dict[str, float] = Field(default_factory=dict)
+    not_finite: str | None = None
+    """As Progress.not_finite."""
     skipping_since: int | None = None
     """The step of the first save that was skipped for want of room since the last one that was made; None: none was."""
     step_seconds: float = 0.0

@@ -100,6 +100,8 @@ class Report(Record):
     training_seconds: float = 0.0
     """Time spent in steps of the present attempt (the largest a member reported)."""
     metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+    not_finite: str | None = None
+    """As Progress.not_finite, of the member that is furthest."""
     log: LogPosition | None = None
     state_lost: bool = False
     """No member holds the attempt's state any more: only a new attempt can go on, from a checkpoint."""

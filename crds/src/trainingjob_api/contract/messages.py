@@ -106,6 +106,9 @@ class Progress(Record):
     training_seconds: float = 0.0
     """Time this process has spent in finished steps of this attempt."""
     metrics: dict[str, float] = Field(default_factory=dict)
+    not_finite: str | None = None
+    """The newest evaluation's metrics that are no finite numbers, and so not in `metrics`, for a person; "": all are finite; None: this
+    process has not evaluated yet."""
     skipping_since: int | None = None
     """The step of the first save that was skipped for want of room since the last one that was made; None: none was."""
 

@@ -81,6 +81,8 @@ def result(job: TrainingJob, history: History | None = None) -> RenderableType:
     metrics = measured(status, history)
     for name in sorted(metrics, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)):
         table.add_row(f"{_TITLES.get(name, name.replace('_', ' '))} (held-out)", f"{metrics[name]:.4f}")
+    if status.not_finite:
+        table.add_row("not a finite number", status.not_finite)
     table.add_section()
     if status.total_steps:  # a script's are its own business
         table.add_row("steps", f"{status.step if status.step is not None else '-'} of {status.total_steps}")

@@ -180,6 +180,8 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
         fields["model"] = log.exported or old.model
         if log.checkpoint != old.checkpoint or old.last_checkpoint_time is None:
             fields["last_checkpoint_time"] = commit_time(log)
+    if report.not_finite is not None:
+        fields["not_finite"] = report.not_finite
     result = report.log.result if report.log is not None and report.log.done else {}
     if (
         report.step is None

@@ -242,4 +242,5 @@ def _progress(member: MemberId, pace: Pace) -> Progress:
         training_seconds=pace.training_seconds,
         metrics={name: value for name, value in pace.metrics.items() if math.isfinite(value)},
         skipping_since=pace.skipping_since,
+        not_finite=pace.not_finite,
     )
