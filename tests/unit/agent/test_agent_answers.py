@@ -27,6 +27,7 @@ class Store:
         self.answers = threading.Event()
         self.takes = threading.Event()
         self.asked = threading.Event()
+        self.refuses = False
         self.says: Exception = NotFound("nothing there")
 
     def get(self, key: str) -> bytes:
@@ -37,6 +38,8 @@ class Store:
 
     def put(self) -> str:
         assert self.takes.wait(DEADLINE)
+        if self.refuses:
+            raise Refused("forbidden")
         return "stored"
 
 
@@ -111,6 +114,15 @@ async def test_a_shard_that_is_stored_after_all_is_an_answer(scene: Scene) -> No
     await scene.says("storage has not answered for 0.1 s")
     await scene.stored()
     await scene.says("")
+
+
+async def test_a_refusal_is_an_answer(scene: Scene) -> None:
+    await scene.says("storage has not answered for 0.1 s")
+    scene.store.refuses = True
+    scene.store.takes.set()
+    await scene.says("forbidden")
+    with pytest.raises(Refused):
+        await scene.upload
 
 
 async def test_nothing_is_asked_of_a_store_of_which_nothing_is_wanted(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from trainingjob_agent.trouble import Trouble
 from trainingjob_api.storage.layout import PROBE_PREFIX
-from trainingjob_storage.errors import NotFound, Refused, Unreachable
+from trainingjob_storage.errors import NotFound, Refused, StorageError, Unreachable
 from trainingjob_storage.store import Store
 
 QUIET_SECONDS = 30.0
@@ -53,6 +53,10 @@ class Answers:
             self._watcher = asyncio.create_task(self._watch())
         try:
             found = await call
+        except StorageError as error:
+            if not isinstance(error, Unreachable):
+                self._note_answer()
+            raise
         finally:
             del self._outstanding[token]
         self._note_answer()
