@@ -24,8 +24,8 @@ def with_leavers(failure: Failure, members: Sequence[Member]) -> Failure:
     early = [member for member in members if member.phase is Phase.FINISHING and member.generation == failure.generation]
     if not early:
         return failure
-    added = f"; {workers(early)} had ended with 0 before"
-    return failure.model_copy(update={"message": failure.message[: _LONGEST - len(added)] + added})
+    # It stands first: a status has room for the beginning of a message only.
+    return failure.model_copy(update={"message": f"after {workers(early)} had ended with 0: {failure.message}"[:_LONGEST]})
 
 
 class Failures:

@@ -60,6 +60,11 @@ def test_the_place_of_a_library_frame_is_the_line_that_called_it(tmp_path: Path)
     assert run("import json\ndef load():\n    json.loads('{')\nload()", tmp_path).endswith("(train.py, line 3, in load)")
 
 
+def test_a_long_exception_leaves_room_for_its_place(tmp_path: Path) -> None:
+    said = run("raise ValueError('x' * 1000)", tmp_path)
+    assert (said.startswith("ValueError: xxx"), said.endswith("x… (train.py, line 1)"), len(said.encode()) <= 190) == (True, True, True)
+
+
 def test_a_thread_that_died_earlier_is_not_the_reason(tmp_path: Path) -> None:
     code = "import threading, sys\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()\nsys.exit('no data in /data')"
     assert run(code, tmp_path) == "no data in /data"

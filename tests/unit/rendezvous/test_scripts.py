@@ -78,15 +78,15 @@ class TestWhoLeftEarly:
     finished = within([make_member(0)], OLD, Phase.FINISHING)
 
     def test_a_worker_whose_script_had_ended_with_0_is_named_in_the_failure_of_another(self) -> None:
-        assert with_leavers(failure(), self.finished).message == "Connection closed by peer; worker 0 had ended with 0 before"
+        assert with_leavers(failure(), self.finished).message == "after worker 0 had ended with 0: Connection closed by peer"
 
     def test_however_long_the_failure_is(self) -> None:
         told = with_leavers(failure(message="x" * 1024), self.finished).message
-        assert (len(told), told.endswith("; worker 0 had ended with 0 before")) == (1024, True)
+        assert (len(told), told.startswith("after worker 0 had ended with 0: x")) == (1024, True)
 
     def test_many_are_counted_off(self) -> None:
         many = within([make_member(worker) for worker in range(2, 20)], OLD, Phase.FINISHING)
-        assert with_leavers(failure(), many).message.endswith("; workers 2, 3, 4, 5 and 14 more had ended with 0 before")
+        assert with_leavers(failure(), many).message.startswith("after workers 2, 3, 4, 5 and 14 more had ended with 0: ")
 
     @pytest.mark.parametrize(
         ("failed", "members"),
@@ -104,4 +104,4 @@ class TestWhoLeftEarly:
     def test_the_name_stays_in_the_account(self) -> None:
         failures = Failures()
         failures.add(with_leavers(failure(), self.finished))
-        assert failures.newest()[0].message.endswith("worker 0 had ended with 0 before")
+        assert failures.newest()[0].message.startswith("after worker 0 had ended with 0")

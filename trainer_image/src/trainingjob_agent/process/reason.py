@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 LINES = 200
 """So many of the last lines are looked at: what exit hooks print, and a long traceback."""
-_PLACE = 120
+_TEXT, _PLACE = 140, 45
+"""So many characters of an exception and of its place have room in a status beside each other."""
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DECORATION = re.compile(r"^\[rank\d+\]:\s?|^\s*[|+] ")
@@ -73,4 +74,5 @@ def _told(line: str, raised: re.Match[str], frames: Sequence[re.Match[str]]) -> 
     place = f"{last['file'].rpartition('/')[2]}, line {last['line']}"
     if last["name"] and last["name"] != "<module>":
         place += f", in {last['name']}"
-    return line if _TOLD_ALREADY.search(line) else f"{line} ({place[:_PLACE]})"
+    text = line if len(line) <= _TEXT else f"{line[: _TEXT - 1]}…"
+    return text if _TOLD_ALREADY.search(line) else f"{text} ({place[:_PLACE]})"
