@@ -142,6 +142,17 @@ def stamps_of(agents: list[int]) -> list[Stamp]:
     return found
 
 
+def agents_of(job: str) -> list[int]:
+    """Return the process ids of the agents of a job, namespace/name, on this machine, in whatever containers they run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"trainingjob_agent" in words and f"TRAININGJOB_JOB={job}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
 def witness_of(job: Any) -> Witness:
     """Return a witness of a job of this machine (local_job.LocalJob)."""
     return Witness(job.status, lambda: stamps_of([agent.pid for agent, _ in job.workers().values()]), job.checkpoints)

@@ -9,6 +9,7 @@ from typing import Any
 
 from e2e.cluster.kube import Kube
 from local_job import until
+from witness import Witness, agents_of, stamps_of
 
 KIND = "trainingjobs.batch.trainingjob.dev"
 PROCESSES = """
@@ -127,6 +128,10 @@ class ClusterJob:
     def committed(self) -> list[int]:
         """Steps of all checkpoint entries of the log, in their order."""
         return [entry["step"] for entry in self.log() if entry["kind"] == "checkpoint"]
+
+    def witness(self) -> Witness:
+        """Holds the status against the steps that are really taken: `with job.witness().watching(2.0): …`."""
+        return Witness(self.status, lambda: stamps_of(agents_of(f"{self.namespace}/{self.name}")), self.committed)
 
     def _prefix(self) -> str:
         uri: str = self.manifest["spec"]["checkpoint"]["storage"]["uri"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from trainingjob_agent.stamp import StampPage, StampWriter
 from trainingjob_api.contract.messages import Phase
-from witness import LIMIT_SECONDS, SLACK_SECONDS, Sample, Witness, lies, stamps_of
+from witness import LIMIT_SECONDS, SLACK_SECONDS, Sample, Witness, agents_of, lies, stamps_of
 
 READY = [{"type": "Ready", "status": "True"}]
 HONEST = {"phase": "Running", "conditions": READY, "samplesPerSecond": 900.0, "step": 240, "checkpoint": 200, "ledger": {"Training": 9.0}}
@@ -48,8 +51,6 @@ def test_steps_and_checkpoints_that_nobody_has_seen() -> None:
 
 
 def test_stamps_are_read_from_outside() -> None:
-    import os
-
     page = StampPage("witness")
     writer = StampWriter(page.descriptor)
     writer.mark(Phase.STEPPING, step=41)
@@ -61,3 +62,12 @@ def test_stamps_are_read_from_outside() -> None:
     page.close()
     assert [each.step for each in witness.samples] == [41, 42]
     assert lies(witness.samples) == []
+
+
+def test_agents_are_found_by_their_job() -> None:
+    words = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "trainingjob_agent"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"TRAININGJOB_JOB": "team/witnessed"}) as agent:
+        assert agent.stdout is not None
+        agent.stdout.readline()
+        assert agents_of("team/witnessed") == [agent.pid]
+        assert agents_of("team/another") == []
