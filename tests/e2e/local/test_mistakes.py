@@ -97,17 +97,42 @@ def test_what_may_pass_is_tried_again(make: Make) -> None:
     assert job.status()["restarts"] == 2
 
 
-def test_the_storage_of_another_job(make: Make) -> None:
-    job = make("claims", **ONE)
+def claimed(job: LocalJob) -> None:
+    """Another job claims the storage."""
     store = open_store(job.storage.as_uri(), None, None, {})
     Journal(store, "another-uid", "team/other", "build", adopt=False, now=time.time).open_attempt(GenerationId(1, 1, 1), Restore())
+
+
+def test_the_storage_of_another_job_is_refused_before_anything_starts(make: Make) -> None:
+    job = make("claims", **ONE)
+    claimed(job)
     before = job.log()
-    message = fails(job, "StorageClaimed")
-    assert message.startswith("worker 0: spec.checkpoint.storage.uri: ")
-    assert "team/other" in message
-    assert "checkpoint.adopt: true" in message
+    ended = job.run()
+    assert ended.returncode == 2, ended.stdout
+    assert "spec.checkpoint.storage.uri: " in ended.stdout
+    assert "team/other" in ended.stdout
+    assert "--fresh" in ended.stdout
+    assert job.log() == before, "the other job's log is as it was"
+    assert lives(job) == 0
+    assert not job.own.joinpath("job.json").exists()
+
+
+def test_a_storage_that_another_job_claims_meanwhile(make: Make) -> None:
+    job = make("claimed-meanwhile", **ONE)
+    with job.running() as run:
+        run.until("a worker", job.workers)
+        claimed(job)
+        before = job.log()
+        ended = run.ends()
+    assert ended.returncode == 1, ended.stdout
+    failed = job.condition("Failed")
+    assert failed["reason"] == "StorageClaimed"
+    assert failed["message"].startswith("worker 0: spec.checkpoint.storage.uri: ")
+    assert "team/other" in failed["message"]
+    assert "checkpoint.adopt: true" in failed["message"]
     assert job.log() == before, "the other job's log is as it was"
     assert lives(job) <= 1
+    assert job.processes() == []
 
 
 def test_storage_that_takes_no_checkpoint_any_more_is_told_while_training_goes_on(make: Make) -> None:
