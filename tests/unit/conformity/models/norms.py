@@ -23,10 +23,6 @@ def weight_norm() -> nn.Module:
     return nn.Sequential(parametrizations.weight_norm(nn.Linear(FEATURES, WIDTH)), nn.ReLU(), head(WIDTH))
 
 
-def spectral_norm() -> nn.Module:
-    return nn.Sequential(parametrizations.spectral_norm(nn.Linear(FEATURES, WIDTH)), nn.ReLU(), head(WIDTH))
-
-
 def orthogonal() -> nn.Module:
     return nn.Sequential(parametrizations.orthogonal(nn.Linear(FEATURES, FEATURES)), nn.ReLU(), head(FEATURES))
 
@@ -38,6 +34,5 @@ SPECIMENS = (
     Specimen("RMS norm", lambda: with_norm(nn.RMSNorm(WIDTH))),
     Specimen("instance norm", lambda: with_channels(nn.InstanceNorm1d(4, affine=True)), optimizer=MOMENTUM),
     Specimen("weight norm", weight_norm),
-    Specimen("spectral norm", spectral_norm, deterministic=True),
     Specimen("orthogonal weights", orthogonal),
 )
