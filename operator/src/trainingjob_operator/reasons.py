@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from trainingjob_api.status import Status
+from trainingjob_api.status import FailureRecord, Status
 from trainingjob_operator.state import Event, EventType
 
 
@@ -116,13 +116,25 @@ def _losses(old: Status, new: Status) -> list[Event]:
     if old.attempt == 0 or new.restarts == old.restarts:
         return []
     known = set(old.last_failures)
-    events = [warning(Reason.WORKER_LOST, _line(record.worker, record.message)) for record in new.last_failures if record not in known]
+    failed = new.condition("Failed")
+    end = failed.message if failed is not None and failed.reason == Reason.USER_ERROR and _became(old, new, "Failed") else ""
+    events = [
+        warning(Reason.WORKER_LOST, _line(record.worker, record.message))
+        for record in new.last_failures
+        if record not in known and not is_told(record, end)
+    ]
     before = {worker.index: worker.incarnation for worker in old.workers}
     again = [worker for worker in new.workers if before.get(worker.index, worker.incarnation) < worker.incarnation]
     if again and new.stop is None:
         named = ", ".join(f"{worker.index} (incarnation {worker.incarnation})" for worker in again[:8])
         events.append(normal(Reason.WORKER_REPLACED, f"another pod for worker {named}"))
     return events
+
+
+def is_told(record: FailureRecord, message: str) -> bool:
+    """Return whether a message has a failure's words in it already, so that they need not be repeated."""
+    words = record.message.removeprefix(f"{record.cause}: ").removesuffix("…")
+    return bool(words) and words in message
 
 
 def _line(worker: int | None, message: str) -> str:

@@ -130,13 +130,23 @@ def test_the_result_tells_metrics_costs_and_what_to_do_next() -> None:
 
 def test_a_failure_names_the_cause_the_first_worker_and_its_last_lines() -> None:
     status = Status(
-        conditions=(Condition(type="Failed", status="True", reason="UserError", message="spec.training: no such class"),),
-        last_failures=(FailureRecord(worker=1, cause="UserError", message="no such class", step=3), FailureRecord(worker=2)),
+        conditions=(Condition(type="Failed", status="True", reason="TooManyFailures", message="6 failures; the last: worker 2: SIGKILL"),),
+        last_failures=(FailureRecord(worker=1, cause="Signal", message="Signal: SIGSEGV", step=3), FailureRecord(worker=2)),
     )
     said = tables.failure(make_job(status), ["one", "two"])
-    assert "has failed: spec.training: no such class" in said
-    assert "first failing worker: 1 at step 3: UserError: no such class" in said
+    assert "has failed: 6 failures; the last: worker 2: SIGKILL" in said
+    assert "first failing worker: 1 at step 3: Signal: SIGSEGV" in said
     assert "  one\n  two\n" in said
+
+
+def test_a_failure_is_told_once() -> None:
+    status = Status(
+        conditions=(
+            Condition(type="Failed", status="True", reason="UserError", message="worker 1: spec.training: no such class; mend it"),
+        ),
+        last_failures=(FailureRecord(worker=1, cause="UserError", message="UserError: spec.training: no such…", step=3),),
+    )
+    assert tables.failure(make_job(status), []).count("no such") == 1
 
 
 def test_checkpoints_are_told_as_the_log_has_them() -> None:

@@ -48,6 +48,15 @@ STORY = {
     "resumed": (new(conditions=(make_condition("Suspended"),)), new(attempt=2, rendezvous={"epoch": 2}), ["NewAttempt", "Resumed"]),
     "succeeded": (OLD, new(conditions=(make_condition("Complete"),)), ["Succeeded"]),
     "failed": (OLD, new(conditions=(make_condition("Failed", reason="TooManyFailures"),)), ["TooManyFailures"]),
+    "failed by the user's error": (
+        OLD,
+        new(
+            restarts=1,
+            last_failures=(FailureRecord(worker=1, cause="UserError", message="UserError: spec.training: no such…"),),
+            conditions=(make_condition("Failed", reason="UserError", message="worker 1: spec.training: no such class"),),
+        ),
+        ["UserError"],
+    ),
     "invalid": (OLD, new(conditions=(make_condition("Valid", False, message="spec.image: bad"),)), ["Invalid"]),
 }
 

@@ -14,7 +14,7 @@ from trainingjob_api.status import Status
 from trainingjob_api.storage.log import History, Kept
 from trainingjob_cli.rendering.live import PHASE_STYLES, duration, number
 from trainingjob_cli.rendering.story import Told
-from trainingjob_operator.reasons import counted
+from trainingjob_operator.reasons import counted, is_told
 
 _TITLES = {"f1": "F1", "r2": "R²", "mae": "mean absolute error", "mse": "mean squared error", "rmse": "root mean squared error"}
 _FIRST = ("accuracy", "precision", "recall", "f1", "r2", "rmse", "mae")
@@ -117,7 +117,7 @@ def failure(job: TrainingJob, log_lines: Sequence[str]) -> str:
     condition = job.status.condition("Failed")
     cause = (condition.message or condition.reason) if condition is not None else job.status.message
     lines = [f"job {job.metadata.name} has failed: {cause}"]
-    for record in job.status.last_failures[:1]:
+    for record in [record for record in job.status.last_failures[:1] if not is_told(record, cause)]:
         where = f" at step {record.step}" if record.step is not None else ""
         cause = "" if record.message.startswith(record.cause) else f"{record.cause}: "
         lines.append(f"first failing worker: {record.worker}{where}: {cause}{record.message}")
