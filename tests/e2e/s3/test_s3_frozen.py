@@ -4,9 +4,7 @@ beside them the status is sampled, which may claim neither less nor more.
 
 from __future__ import annotations
 
-import mmap
 import re
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,15 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from digits_job import digits
-from local_job import LocalJob, until
+from local_job import LocalJob
 from s3_server import Server
-from trainingjob_agent.stamp import PAGE_BYTES, Stamp, StampPage
-from trainingjob_api.contract.messages import Phase
+from stamped_steps import pace, taken
 
 pytestmark = pytest.mark.timeout(420)
 
 EVERY = 50
-PACE_SECONDS = 6.0
 
 
 def unread(server: Server) -> int:
@@ -31,33 +27,6 @@ def unread(server: Server) -> int:
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     fields = [line.split() for line in lines]
     return sum(int(words[4].split(":")[1], 16) for words in fields if int(words[1].split(":")[1], 16) == port and words[3] == "01")
-
-
-def taken(job: LocalJob) -> dict[int, int]:
-    """Worker -> the step that it computes, by its stamp page: no program is asked."""
-    found = {}
-    for index, (agent, _) in job.workers().items():
-        for link in Path(f"/proc/{agent.pid}/fd").iterdir():
-            if "memfd:stamp-" in str(link.readlink()):
-                found[index] = stamped(link)
-    return found
-
-
-def stamped(page: Path) -> int:
-    """The step on a stamp page."""
-    with page.open("rb") as file, mmap.mmap(file.fileno(), PAGE_BYTES, access=mmap.ACCESS_READ) as memory:
-        found = StampPage.__new__(StampPage)
-        found._page, found._newest = memory, Stamp(None, None, Phase.STARTING, 0, 0, 0)
-        return found.read().step or 0
-
-
-def pace(job: LocalJob, seconds: float = PACE_SECONDS) -> float:
-    """Steps a second of the slowest worker."""
-    began, before = time.monotonic(), taken(job)
-    until("the time passes", lambda: time.monotonic() >= began + seconds, seconds + 5)
-    after = taken(job)
-    assert before.keys() == after.keys() == {0, 1, 2}
-    return min(after[worker] - before[worker] for worker in before) / (time.monotonic() - began)
 
 
 def failing(job: LocalJob) -> str:
