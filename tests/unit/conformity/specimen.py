@@ -70,8 +70,6 @@ class Specimen:
     """What the task says about the model's buffers."""
     refused: str = ""
     """A part of the sentence with which the job is refused."""
-    refused_in_step: str = ""
-    """The same, where it takes a forward pass to see it: in the first step, before the weights change."""
     workers: int = 1
     """Of the job that is refused."""
     late: bool = False
@@ -79,4 +77,4 @@ class Specimen:
     again: bool = False
     """Its backward passes differ so much that some step of three workers is computed twice."""
     brief: bool = False
-    """Each process takes seconds to begin: it is trained with two workers alone, and nobody is killed."""
+    """It is trained with two workers alone, and nobody is killed: its processes take seconds to begin, or others are of its kind."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from trainingjob_api.contract.channel import Links, ProcessEnvironment
 from trainingjob_api.spec.job import JobSpec
@@ -150,6 +151,11 @@ def _build_state(task: Task, training: Training, device: torch.device) -> Traini
     check_storable(model)
     optimizer = build_optimizer(training.optimizer, model)
     materialise(optimizer)
+    if training.reduction == "Deterministic" and any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        raise UserMistake(
+            "spec.training.reduction: with Deterministic a worker computes several parts of a batch one after another, and SyncBatchNorm"
+            " cannot see them together; use batch normalization, or set reduction: Fast"
+        )
     policies = buffer_policies(model, task.buffers())
     if training.reduction == "Deterministic" and PerRank in policies.values():
         raise UserMistake(
