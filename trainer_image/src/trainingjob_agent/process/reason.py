@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 LINES = 200
 """So many of the last lines are looked at: what exit hooks print, and a long traceback."""
-_TEXT, _PLACE = 140, 45
-"""So many characters of an exception and of its place have room in a status beside each other."""
+_TEXT, _PLACE = 105, 45
+"""So many characters of an exception and of its place have room in a status, beside the cause and who had left before."""
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DECORATION = re.compile(r"^\[rank\d+\]:\s?|^\s*[|+] ")
