@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0
 """Seconds for which the kernels try before a process calls a connection cut."""
-SLACK = 1.5
-"""Seconds between a step and the stamp that says so, and a turn of the rendezvous."""
+SLACK = 7.5
+"""Seconds between a step and the turn in which the rendezvous knows of it: as long as hypothesis lets pass without one, and a stamp's age."""
 
 
 @dataclass
