@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds for which the kernels try before a process calls a connection cut."""
 SLACK = 7.5
-"""Seconds between a step and the turn in which the rendezvous knows of it: as long as hypothesis lets pass without one, and a stamp's age."""
+"""Seconds between a step and the turn in which it is known: what hypothesis lets pass without a turn, and a stamp's age."""
 
 
 @dataclass
