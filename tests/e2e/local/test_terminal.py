@@ -131,7 +131,8 @@ def test_a_job_whose_command_was_killed_is_shown_as_stale_and_ended_by_suspend(t
         assert f"trainingjob suspend {job.name}" in " ".join(job.command("describe", job.name).stdout.split())
         ended = job.command("suspend", job.name)
         assert ended.returncode == 0, ended.stderr
-        assert "is suspended: nothing was saved yet; nobody runs it now" in ended.stderr
+        assert f"job {job.name} is suspended: " in ended.stderr
+        assert "nobody runs it now" in ended.stderr
         assert job.processes() == []
     assert job.status()["phase"] == "Suspended"
     assert job.command("get").stderr == ""
