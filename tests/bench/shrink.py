@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -31,17 +33,21 @@ FOR_EVER = 10**8
 
 
 def measure() -> list[Figure]:
-    """Ours and the peer in turns."""
-    ours, peers = in_turns(TURNS, 1.0, _ours, _peer)
-    figure = Figure(
-        "shrink", "kill -9 of one of three training processes, to the end of the next step", "s", Sample.of(list(chain(*ours))),
-        "torchrun, monitor interval 0.1 s", Sample.of(list(chain(*peers))), (Target("ratio", at_most=0.05), Target("median", at_most=0.3)),
+    """Ours and the peer in turns; then both with two processes beside each training process that fetch its batches."""
+    what = "kill -9 of one of three training processes, to the end of the next step"
+    return [_figure("shrink", what, SIZE), _figure("shrink-loaders", f"{what}; each has two loader processes", replace(SIZE, loaders=2))]
+
+
+def _figure(name: str, what: str, size: Size) -> Figure:
+    ours, peers = in_turns(TURNS, 1.0, partial(_ours, size), partial(_peer, size))
+    return Figure(
+        name, what, "s", Sample.of(list(chain(*ours))), "torchrun, monitor interval 0.1 s", Sample.of(list(chain(*peers))),
+        (Target("ratio", at_most=0.05), Target("median", at_most=0.3)),
     )  # fmt: skip
-    return [figure]
 
 
-def _ours(place: Path, turn: int) -> list[float]:
-    job = BenchJob(place, SIZE, WORKERS, FOR_EVER, SAVE_EVERY)
+def _ours(size: Size, place: Path, turn: int) -> list[float]:
+    job = BenchJob(place, size, WORKERS, FOR_EVER, SAVE_EVERY)
     found = []
     with job.training(seconds=PATIENCE) as run:
         for kill in range(OUR_KILLS):
@@ -62,9 +68,9 @@ def _killed(run: Run, job: BenchJob, victim: Process, survivors: list[Process]) 
     return max(ends) - began
 
 
-def _peer(place: Path, turn: int) -> list[float]:
+def _peer(size: Size, place: Path, turn: int) -> list[float]:
     found = []
-    with started(place, elastic(SIZE, WORKERS, SAVE_EVERY, place)) as peer:
+    with started(place, elastic(size, WORKERS, SAVE_EVERY, place)) as peer:
         for kill in range(PEER_KILLS):
             workers = peer.until("all three train", lambda: trains(peer.seen(TAIL), peer.workers()), PATIENCE)
             found.append(_restarted(peer, workers[(turn + kill) % WORKERS]))

@@ -12,13 +12,14 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.training.workload import OPTIMIZER, Marks, network, samples
+from bench.training.workload import OPTIMIZER, Loaders, Marks, network, samples
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     for name in ("width", "layers", "batch", "samples", "save-every"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--loaders", type=int, default=0)
     for name in ("marks", "storage"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     return parser.parse_args()
@@ -27,10 +28,11 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     chosen = arguments()
     torch.set_num_threads(1)
+    inputs, targets = samples(chosen.samples, chosen.width)
+    loaders = Loaders(chosen.loaders, inputs, targets) if chosen.loaders else None
     dist.init_process_group("gloo")
     rank, world, group = dist.get_rank(), dist.get_world_size(), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     torch.manual_seed(0)
-    inputs, targets = samples(chosen.samples, chosen.width)
     model = network(chosen.width, chosen.layers)
     optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER)
     file, first = chosen.storage / "checkpoint.pt", 0
@@ -46,7 +48,8 @@ def main() -> None:
         order = torch.randperm(chosen.samples, generator=torch.Generator().manual_seed(step))
         ids = order[rank * share : (rank + 1) * share]
         optimizer.zero_grad(set_to_none=False)
-        nn.functional.cross_entropy(parallel(inputs[ids]), targets[ids]).backward()
+        rows, classes = loaders.fetch(ids) if loaders else (inputs[ids], targets[ids])
+        nn.functional.cross_entropy(parallel(rows), classes).backward()
         optimizer.step()
         if rank == 0 and (step + 1) % chosen.save_every == 0:
             unfinished = file.with_suffix(".unfinished")

@@ -96,7 +96,8 @@ def ddp(size: Size, processes: int, steps: int, save_every: int, storage: Path) 
 
 def elastic(size: Size, processes: int, save_every: int, storage: Path) -> list[str]:
     """The command of peers/elastic.py on this machine: torchrun looks at its processes ten times a second, and restarts them for ever."""
-    return _torchrun("elastic.py", size, processes, save_every, storage, "--monitor-interval=0.1", "--max-restarts=1000")
+    command = _torchrun("elastic.py", size, processes, save_every, storage, "--monitor-interval=0.1", "--max-restarts=1000")
+    return [*command, f"--loaders={size.loaders}"]
 
 
 def _torchrun(script: str, size: Size, processes: int, save_every: int, storage: Path, *options: str) -> list[str]:

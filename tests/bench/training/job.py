@@ -24,6 +24,8 @@ class Size:
     batch: int
     """Samples of one step over all processes."""
     samples: int = 4096
+    loaders: int = 0
+    """Processes beside each training process that fetch its batches."""
 
 
 class BenchJob(LocalJob):
@@ -68,7 +70,7 @@ class BenchJob(LocalJob):
 
 
 def _manifest(folder: Path, size: Size, workers: int, steps: int, save_every: int) -> dict[str, Any]:
-    parameters = {"width": size.width, "layers": size.layers, "samples": size.samples, "marks": str(folder)}
+    parameters = {"width": size.width, "layers": size.layers, "samples": size.samples, "loaders": size.loaders, "marks": str(folder)}
     return {
         "apiVersion": "batch.trainingjob.dev/v1alpha1",
         "kind": "TrainingJob",

@@ -5,12 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from bench.training.workload import CLASSES, Marks, network, samples
+from bench.training.workload import CLASSES, Loaders, Marks, network, samples
 from trainingjob_trainer import loop
-from trainingjob_trainer.data import Rows, Splits
+from trainingjob_trainer.data import Batch, Rows, Splits
 from trainingjob_trainer.task import Classification, TaskParameters
+
+
+class Fetched(Rows):
+    """Rows that other processes fetch."""
+
+    loaders: Loaders
+
+    def batch(self, ids: Tensor) -> Batch:
+        inputs, targets = self.loaders.fetch(ids)
+        return {"inputs": inputs, "targets": targets}
+
+
+def _rows(inputs: Tensor, targets: Tensor, loaders: Loaders | None) -> Rows:
+    if loaders is None:
+        return Rows(inputs=inputs, targets=targets)
+    fetched = Fetched(inputs=inputs, targets=targets)
+    fetched.loaders = loaders
+    return fetched
 
 
 class Workload(Classification):
@@ -20,6 +38,7 @@ class Workload(Classification):
         width: int = Field(ge=1)
         layers: int = Field(ge=1)
         samples: int = Field(ge=1)
+        loaders: int = Field(0, ge=0)
         marks: str
 
     parameters: Parameters
@@ -30,7 +49,8 @@ class Workload(Classification):
         self._marks = Marks(Path(self.parameters.marks))
         self._watch()
         inputs, targets = samples(self.parameters.samples, self.parameters.width)
-        rows, none = Rows(inputs=inputs, targets=targets), Rows(inputs=inputs[:0], targets=targets[:0])
+        loaders = Loaders(self.parameters.loaders, inputs, targets) if self.parameters.loaders else None
+        rows, none = _rows(inputs, targets, loaders), Rows(inputs=inputs[:0], targets=targets[:0])
         return Splits(rows, none, none)
 
     def model(self) -> nn.Module:
