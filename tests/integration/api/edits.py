@@ -54,6 +54,7 @@ SAMPLES = {
     "checkpoint.storage": Sample({"uri": "s3://a", "region": "eu-west-1"}, {"uri": "s3://a", "region": "eu-west-2"}),
     "checkpoint.storage.uri": Sample("s3://bucket/a", "s3://bucket/b"),
     "checkpoint.adopt": Sample(True, False),
+    "checkpoint.allowChanges": Sample(True, False),
     "checkpoint.everySteps": Sample(5, 6),
     "checkpoint.everySeconds": Sample(5, 6),
     "checkpoint.keep": Sample(5, 6),

@@ -116,7 +116,7 @@ def test_kubectl_refuses_a_misspelt_field_by_itself(kubectl: Kubectl, namespace:
 def test_kubectl_cannot_send_a_number_that_is_not_finite(kubectl: Kubectl, namespace: str, name: str):
     (case,) = (case for case in INVALID if case.id == name)
 
-    ended = kubectl("create", "--validate=false", "-n", namespace, "-f", "-", stdin=dump(case.body()))
+    ended = kubectl("create", "--validate=false", "-n", namespace, "-f", "-", stdin=f"---\n{dump(case.body())}")
 
     assert ended.code == 1
     assert "unsupported value" in ended.stderr

@@ -57,7 +57,7 @@ VALID = (
     Valid("nested-parameters", training("{task: {parameters: {a: {b: [1, {c: null}], d: {}}, e: [[1, 2], [x]], f: []}}}")),
     Valid("null-parameter", "{spec: {training: {task: {parameters: {a: null}}}}}"),
     Valid("clipping", training("{regularisation: {l1: 1e-5, gradientClipNorm: 1.0}, microBatchSize: 16}")),
-    Valid("save-by-time", checkpoint("{everySeconds: 60, keep: 5}")),
+    Valid("save-by-time", checkpoint("{everySeconds: 60, keep: 5, allowChanges: true}")),
     Valid(
         "own-s3-store",
         checkpoint('{storage: {endpointUrl: "http://minio:9000", region: eu-west-1, credentialsSecretName: s3-credentials}}'),

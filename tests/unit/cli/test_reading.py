@@ -52,19 +52,6 @@ def test_whole_numbers_may_be_written_as_decimals() -> None:
     assert (training.epochs, training.global_batch_size, training.seed, training.threads) == (10, 64, 16, 2)
 
 
-def test_a_program_may_send_a_whole_number_as_a_decimal() -> None:
-    (body,) = documents(MINIMAL, "job.yaml")
-    body["spec"]["training"] |= {"epochs": 10.0, "task": body["spec"]["training"]["task"] | {"parameters": {"rate": 1.0}}}
-    body["spec"]["recovery"] = {"rules": [{"exitCodes": [3.0], "action": "Fail"}], "replaceAfterSeconds": 30.0}
-    spec = TrainingJob.model_validate(body).spec
-    assert (spec.training.epochs, spec.recovery.rules[0].exit_codes, spec.recovery.replace_after_seconds) == (10, [3], 30)
-    assert spec.training.task is not None
-    assert isinstance(spec.training.task.parameters["rate"], float), "what a parameter is is the task's affair"
-    body["spec"]["training"]["epochs"] = 10.5
-    with pytest.raises(ValidationError):
-        TrainingJob.model_validate(body)
-
-
 def test_a_secret_beside_the_job_is_kept_and_other_kinds_are_left_out_with_a_line_each() -> None:
     found = chosen(f"{SECRET}---\n{MINIMAL}---\n{SERVICE}\n---\n{SECRET.replace('keys', 'keys, namespace: other')}", "job.yaml")
     assert found.job.metadata.name == "digits"

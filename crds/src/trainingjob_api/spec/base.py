@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, Strict, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, Strict, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -78,18 +78,6 @@ class SpecModel(BaseModel):
         use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_one_kind_of_number(cls, value: Any) -> Any:
-        """Take 64.0 for 64, as JSON and the API server do."""
-        if not isinstance(value, dict):
-            return value
-        return {name: [_plain(part) for part in given] if isinstance(given, list) else _plain(given) for name, given in value.items()}
-
-
-def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def cel(field: str, rule: str, message: str) -> dict[str, str]:
