@@ -5,9 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.manifest import ManifestError, bundle, chosen, parse
 from trainingjob_cli.reading.documents import documents
 from trainingjob_cli.reading.overrides import overridden

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from operator_builders import NOW, SETTINGS, UID, make_failed, make_job, make_pod, make_rendezvous, make_report, make_seen
+from operator_builders import (
+    NOW,
+    SETTINGS,
+    UID,
+    make_failed,
+    make_job,
+    make_pod,
+    make_rendezvous,
+    make_report,
+    make_seen,
+    make_status,
+)
 from trainingjob_api.contract.intent import MemberView
+from trainingjob_api.status import StopRecord
 from trainingjob_operator.children import names
 from trainingjob_operator.plan import plan
+from trainingjob_operator.policy import suspend
+from trainingjob_operator.policy.wanted import Wanted
 from trainingjob_operator.state import NODE_LOST, Observed, Pod
 
 
@@ -61,3 +77,29 @@ def test_a_replacement_is_created_before_the_status_where_a_successor_would_not_
     assert [manifest["metadata"]["name"] for manifest in found.create if "worker-1-" in manifest["metadata"]["name"]] == (
         [names.worker("digits", UID, 1, 1)] if at_once else []
     )
+
+
+def test_a_stop_that_another_operator_takes_over_waits_for_pods_that_save_while_they_go() -> None:
+    stop = StopRecord(request="suspend-1", time=NOW, reason="Suspend")
+    job = make_job(make_status(stop=stop), suspend=True)
+    pods = (*(make_pod(index, deleting=True) for index in range(3)), make_rendezvous())
+    seen = make_seen(job, pods=pods, children_first=True, inherited=True)
+
+    first = plan(seen, SETTINGS, NOW)
+    then = plan(replace(seen, job=job.model_copy(update={"status": first.status}), inherited=False), SETTINGS, NOW)
+
+    assert (first.status.phase, then.status.phase) == ("Suspending", "Suspending")
+    assert then.intent is not None
+    assert then.intent.stop is not None
+
+
+def test_a_number_that_a_stopping_job_leaves_out_is_not_taken_after_it() -> None:
+    stop = StopRecord(request="suspend-1", time=NOW, reason="Suspend")
+    job = make_job(make_status(stop=stop), suspend=True)
+    pods = (make_pod(0), make_pod(1), make_failed(2), make_rendezvous())
+
+    first = plan(make_seen(job, pods=pods, children_first=True, inherited=True), SETTINGS, NOW)
+
+    assert [worker.incarnation for worker in first.status.workers] == [0, 0, 1]
+    wanted = suspend.restarted(make_seen(job.model_copy(update={"status": first.status}), pods=()), Wanted.of(first.status))
+    assert dict(wanted.incarnations)[2] == 2

@@ -46,13 +46,14 @@ def replaced(seen: Observed, wanted: Wanted, lost: tuple[Loss, ...]) -> Wanted:
 def skipped(seen: Observed, wanted: Wanted) -> Wanted:
     """The same without the incarnations that an operator before this one may have given to replacements, and not noted.
 
-    Used where no replacement is made: the job stops, and a later life must not take such a number.
+    Used where no replacement is made: the job stops, and a later life must not take such a number. Pods that are still going may be
+    saving, and are waited for under their own.
     """
     if not seen.inherited:
         return wanted
     pods, known = pods_of(seen, wanted), seats(seen, wanted)
-    lost = {index for index in known if index not in wanted.unseen and is_lost_for_good(pods.get(index))}
-    return wanted.with_workers({index: number + (index in lost) for index, number in wanted.incarnations}, wanted.unseen | lost)
+    lost = {index for index in known if index not in wanted.unseen and ((pod := pods.get(index)) is None or pod.over())}
+    return wanted.with_workers({index: number + (index in lost) for index, number in wanted.incarnations}, wanted.unseen - lost)
 
 
 def is_lost_for_good(pod: Pod | None) -> bool:
