@@ -1,7 +1,8 @@
 """Launchers that a script's command may be, and how they go together with several workers. Pure.
 
 torchrun reads PET_* from its environment, where the agent puts what makes all workers one job. Others know nothing of it: each would
-train by itself, without a word. They are refused with the line to write instead; so is a torchrun that is told otherwise.
+train by itself, without a word. They are refused with the line to write instead; so is a torchrun that is told otherwise. A command that
+works is never refused: where an option or a variable of the user's may make one job of all workers, the command is taken.
 """
 
 from __future__ import annotations
@@ -25,8 +26,27 @@ _PYTHON = re.compile(r"python[\d.]*$")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _COMMANDS_OF_A_SHELL = re.compile(r"&&|\|\||[;|&\n()]")
 _ALONE = {"--standalone"}
-_OF_THE_NODE = {"--node-rank", "--node_rank", "--master-addr", "--master_addr", "--master-port", "--master_port"}
+_RANK = {"--node-rank", "--node_rank"}
+_OF_THE_NODE = _RANK | {"--master-addr", "--master_addr"}
 _NODES = "--nnodes"
+_WITHOUT_VALUE = {
+    "--standalone",
+    "--no-python",
+    "--no_python",
+    "--run-path",
+    "--run_path",
+    "--use-env",
+    "--use_env",
+    "-m",
+    "--module",
+    "--virtual-local-rank",
+    "--virtual_local_rank",
+}
+"""Options of torchrun behind which the script may stand at once."""
+_PLACED = ("machine_rank", "node_rank", "config_file")
+"""How options of accelerate launch and deepspeed begin that say which of the workers this is, or where that is written."""
+_CONTINUED = "\\\n"
+_QUOTES = "\"'"
 _SHOWN = 4
 """Words of a command that a message repeats."""
 
@@ -58,10 +78,9 @@ def problem(command: Sequence[str], workers: int, processes: int) -> tuple[str, 
     if launcher is None or workers * processes == 1:
         return None
     if launcher.name != TORCHRUN:
-        return "training.script.command", (
-            f"{launcher.name} would train in each of the {workers * processes} processes by itself; write {_plain(launcher)}: "
-            "the script finds RANK, WORLD_SIZE and MASTER_ADDR, and is started processesPerWorker times in each worker"
-        )
+        return None if _is_placed(launcher) else ("training.script.command", _by_itself(launcher, workers * processes))
+    if processes > 1 and any(name in _RANK and "$" in value for name, value in _options(launcher.arguments)):
+        return None  # each process is a node of its own, and says which
     if processes > 1:
         return "workers.processesPerWorker", (
             f"would start {processes} torchruns in each worker; set it to 1, and write torchrun --nproc-per-node {processes}"
@@ -82,7 +101,8 @@ def _commands(command: Sequence[str]) -> Iterator[list[str]]:
     for index, word in enumerate(words):
         if _base(word) in _SHELLS:
             text = next((after for flag, after in zip(words[index + 1 :], words[index + 2 :], strict=False) if _takes_text(flag)), "")
-            yield from (part.split() for part in _COMMANDS_OF_A_SHELL.split(text))
+            parts = _COMMANDS_OF_A_SHELL.split(text.replace(_CONTINUED, " "))
+            yield from ([word.strip(_QUOTES) for word in part.split()] for part in parts)
             return
 
 
@@ -117,15 +137,26 @@ def _of_module(rest: Sequence[str]) -> Launcher | None:
     return None
 
 
-def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(name, value) of the launcher's own options: those before its script."""
+def _own(arguments: Sequence[str]) -> Sequence[str]:
+    """The launcher's own words: those before its script. A variable in the script's place is one of them: it may hold options."""
     for index, word in enumerate(arguments):
+        before = arguments[index - 1] if index else ""
+        is_value = before.startswith("-") and "=" not in before and before not in _WITHOUT_VALUE
+        if word.endswith(".py"):
+            return arguments[:index]
+        if not word.startswith("-") and not is_value:
+            return arguments[: index + ("$" in word)]
+    return arguments
+
+
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, value) of the launcher's own options."""
+    own = _own(arguments)
+    for index, word in enumerate(own):
         if word.startswith("--"):
             name, _, value = word.partition("=")
-            following = arguments[index + 1] if index + 1 < len(arguments) else ""
+            following = own[index + 1] if index + 1 < len(own) else ""
             yield name, value or (following if not following.startswith("-") else "")
-        elif word.endswith(".py"):
-            return
 
 
 def _contradicts(option: tuple[str, str], workers: int) -> bool:
@@ -133,7 +164,20 @@ def _contradicts(option: tuple[str, str], workers: int) -> bool:
     name, value = option
     if "$" in value:
         return False
-    return name in _ALONE or name in _OF_THE_NODE or (name == _NODES and value != str(workers))
+    return name in _ALONE or name in _OF_THE_NODE or (name == _NODES and value.rpartition(":")[2] != str(workers))
+
+
+def _is_placed(launcher: Launcher) -> bool:
+    """Whether accelerate launch or deepspeed may know which of the workers it is: by an option, a file, or a variable."""
+    own = _own(launcher.arguments)
+    return any("$" in word or word.lstrip("-").replace("-", "_").startswith(_PLACED) for word in own)
+
+
+def _by_itself(launcher: Launcher, processes: int) -> str:
+    return (
+        f"{launcher.name} would train in each of the {processes} processes by itself; write {_plain(launcher)}: "
+        "the script finds RANK, WORLD_SIZE and MASTER_ADDR, and is started processesPerWorker times in each worker"
+    )
 
 
 def _plain(launcher: Launcher) -> str:

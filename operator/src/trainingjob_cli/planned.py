@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.context import File
 from trainingjob_cli.rendering.formats import Objects, ObjectsOption, as_json, as_list, as_yaml
-from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, requested
+from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, launchable, requested
 from trainingjob_operator.plan import preview
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Manifest
@@ -26,6 +26,7 @@ def plan(
 ) -> None:
     """Print the Kubernetes objects that the operator would make, without making any."""
     job, _ = requested(file, name, settings, workers, storage)
+    launchable(job)
     made = objects(job, Settings(), datetime.now(UTC))
     if output is Objects.NAME:
         print("\n".join(f"{each['kind'].lower()}/{each['metadata']['name']}" for each in made))

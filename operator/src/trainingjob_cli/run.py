@@ -42,6 +42,7 @@ from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.policy import validity
 from trainingjob_operator.state import JobKey, Manifest
 from trainingjob_operator.status.script import stopped_words
 from trainingjob_storage.store import Store
@@ -92,6 +93,7 @@ def run(
     job, secrets = requested(file, name, settings, workers, storage, jobs.storage)
     key = JobKey(job.metadata.namespace, job.metadata.name)
     if fresh:
+        launchable(job)
         start_anew(jobs, key, open_storage(job.spec.checkpoint.storage, secrets), sure=yes)
     with in_charge(jobs.folder(key)):
         keep(jobs, key, job, file.absolute().parent, secrets)
@@ -136,10 +138,12 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secret
     """Make the job, or bring the one of that name up to date. One that has stored nothing yet is replaced where it must be.
 
     Raises:
-        Mistake: its storage is another job's.
+        Mistake: its storage is another job's; or nothing of it was ever started, and its script's launcher would not train as one job.
         ChangeRefusedError: the manifest differs in a field that cannot change.
     """
     stored, spec = jobs.read(key), json.loads(job.spec.to_json())
+    if stored is None or not stored.get("status", {}).get("attempt"):
+        launchable(job)
     whole = {**json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True)), "spec": spec}
     found = beginning(stored, job.spec.checkpoint, secrets)
     if taken := refusal(found, job.spec.checkpoint):
@@ -154,10 +158,21 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secret
     except ChangeRefusedError:
         if found.has_trained() or living(jobs.folder(key)):
             raise
+        launchable(job)
         jobs.replace(whole, directory, Path.cwd())
         return
     if jobs.move(key, directory, Path.cwd()):
         say(f"note: from now on job {key.name} works in {Path.cwd()}, where this command was called")
+
+
+def launchable(job: TrainingJob) -> None:
+    """Refuse a job that is to start for the first time with a launcher that would not train as one job.
+
+    Raises:
+        Mistake: it names the field and the line to write.
+    """
+    if problem := validity.launch(job.spec):
+        raise Mistake(problem)
 
 
 def start_anew(jobs: LocalJobs, key: JobKey, store: Store, *, sure: bool) -> None:

@@ -80,20 +80,6 @@ INVALID = (
     Invalid(
         "number-in-command", merge(SCRIPT, training("{script: {command: [sleep, 1]}}")), "spec.training.script.command[1]", "in quotes"
     ),
-    Invalid(
-        "launcher-of-its-own",
-        merge(SCRIPT, "{spec: {workers: {replicas: 2}, training: {script: {command: [accelerate, launch, train.py]}}}}"),
-        "spec.training.script.command",
-        "accelerate launch would train in each of the 2 processes by itself; write [python, train.py]",
-        server=False,
-    ),
-    Invalid(
-        "torchrun-in-every-process",
-        merge(SCRIPT, "{spec: {workers: {processesPerWorker: 2}, training: {script: {command: [torchrun, train.py]}}}}"),
-        "spec.workers.processesPerWorker",
-        "set it to 1, and write torchrun --nproc-per-node 2",
-        server=False,
-    ),
     Invalid("script-with-epochs", merge(SCRIPT, training("{epochs: 3}")), "spec.training.epochs", "is used by a task only; remove it"),
     Invalid(
         "script-with-optimizer",

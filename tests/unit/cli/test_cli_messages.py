@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from trainingjob_api import launchers
 from trainingjob_api.status import Condition, Status
 from trainingjob_cli import manifest, run
 from trainingjob_cli.__main__ import main
 from trainingjob_cli.changes import ChangeRefusedError
+from trainingjob_cli.context import Mistake
 from trainingjob_cli.run import start_anew
 from trainingjob_operator.local.folder import in_charge
 from trainingjob_operator.local.jobs import LocalJobs
@@ -21,6 +23,15 @@ from unit.cli.stored import BEGUN, KEY, make_stored, write_log, write_manifest
 def keep(jobs: LocalJobs, folder: Path, *settings: str) -> None:
     """What `run` does with the manifest before it runs the job."""
     run.keep(jobs, KEY, manifest.bundle(folder / "job.yaml", None, settings).job, folder)
+
+
+def script(*command: str) -> list[str]:
+    """What makes the manifest one of a script."""
+    fields = ["task=null", "optimizer=null", "globalBatchSize=null", "epochs=null", f"script.command=[{', '.join(command)}]"]
+    return [f"training.{field}" for field in fields]
+
+
+BY_ITSELF = [word for setting in script("accelerate", "launch", "train.py") for word in ("--set", setting)]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +61,8 @@ def keep(jobs: LocalJobs, folder: Path, *settings: str) -> None:
         (["run", "FILE", "--workers", "0"], ["--workers"]),
         (["run", "FILE", "--workers", "100000"], ["spec.workers.replicas", "512"]),
         (["run", "FILE", "--storage", "nowhere"], ["spec.checkpoint.storage.uri", "file:///"]),
+        (["plan", "FILE", *BY_ITSELF], ["spec.training.script.command", "write [python, train.py]"]),
+        (["run", "FILE", "--fresh", "-y", *BY_ITSELF], ["spec.training.script.command", "write [python, train.py]"]),
         (["no-such-command"], ["no-such-command"]),
     ],
     ids=lambda value: " ".join(value) if value and value[0] in ("run",) else None,
@@ -232,3 +245,34 @@ def test_a_failed_job_shows_why_again(folder: Path, capsys: pytest.CaptureFixtur
     make_stored(folder, Status(phase="Failed", conditions=(condition,), attempt=1, opened_attempt=1))
     assert main(["run", str(folder / "job.yaml"), "--plain"]) == 1
     assert "job digits has failed: no such class" in capsys.readouterr().err
+
+
+def test_a_launcher_that_would_train_in_each_worker_by_itself_is_refused_before_anything_is_made(folder: Path) -> None:
+    jobs = LocalJobs(folder / "state")
+    with pytest.raises(Mistake, match=r"spec\.training\.script\.command: deepspeed would train in each of the 3 processes by itself"):
+        keep(jobs, folder, *script("deepspeed", "train.py"))
+    assert jobs.read(KEY) is None
+
+
+def test_a_job_that_has_started_resumes_whatever_its_launcher(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = LocalJobs(folder / "state")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(launchers, "problem", lambda *_: None)
+        keep(jobs, folder, *script("deepspeed", "train.py"))
+    before = jobs.read(KEY)
+    with pytest.raises(Mistake, match="deepspeed"):
+        keep(jobs, folder, *script("deepspeed", "train.py"))
+    jobs.write_status(KEY, BEGUN.to_object())
+    keep(jobs, folder, *script("deepspeed", "train.py"))
+    after = jobs.read(KEY)
+    assert before is not None
+    assert after is not None
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
+
+
+def test_a_failed_job_is_not_made_again_with_a_launcher_of_its_own(folder: Path) -> None:
+    jobs = make_stored(folder, Status(attempt=1, phase="Failed", conditions=(Condition(type="Failed", status="True"),)))
+    uid = (jobs.read(KEY) or {})["metadata"]["uid"]
+    with pytest.raises(Mistake, match="deepspeed"):
+        keep(jobs, folder, *script("deepspeed", "train.py"))
+    assert (jobs.read(KEY) or {})["metadata"]["uid"] == uid

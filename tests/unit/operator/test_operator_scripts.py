@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,6 +14,8 @@ from operator_builders import (
     make_failure,
     make_job,
     make_log,
+    make_pod,
+    make_rendezvous,
     make_report,
     make_seen,
     make_status,
@@ -55,6 +57,30 @@ def ready(status: Status) -> tuple[str, str]:
     condition = status.condition("Ready")
     assert condition is not None
     return condition.status, condition.message
+
+
+class TestLaunchers:
+    """A launcher that would train in each worker by itself."""
+
+    WORDS = "spec.workers.processesPerWorker: would start 2 torchruns in each worker; set it to 1"
+    FIELDS: ClassVar[dict[str, Any]] = {
+        "training": {"script": {"command": ["torchrun", "train.py"]}},
+        "workers": {"replicas": 3, "processesPerWorker": 2},
+    }
+
+    def test_a_new_job_is_told_and_nothing_is_made(self) -> None:
+        found = passed(make_seen(make_job(**self.FIELDS), pods=(), report=None))
+        assert (found.create, found.status.attempt) == ((), 0)
+        valid = found.status.condition("Valid")
+        assert valid is not None
+        assert (valid.status, valid.reason, valid.message.startswith(self.WORDS)) == ("False", "Invalid", True)
+
+    def test_of_a_job_that_runs_a_lost_worker_is_replaced(self) -> None:
+        seen = make_seen(make_job(make_status(), **self.FIELDS), pods=(make_pod(0), make_pod(1), make_failed(2), make_rendezvous()))
+        found = passed(seen).status
+        valid = found.condition("Valid")
+        assert valid is not None
+        assert (valid.status, found.workers[2].incarnation) == ("True", 1)
 
 
 class TestRunning:

@@ -46,6 +46,7 @@ def job(status: Status | None = None, **fields: Any) -> TrainingJob:
 
 DONE = make_report(log=make_log(done=True))
 GPUS = {"replicas": 3, "gpus": 1, "template": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}
+BY_ITSELF = {"training": {"script": {"command": ["deepspeed", "train.py"]}}}
 
 COURSES = {
     "a healthy job goes on": (make_seen(), Course.RUNNING),
@@ -54,6 +55,13 @@ COURSES = {
     "another controller's job is left alone": (make_seen(job(managedBy="kueue.x-k8s.io/multikueue")), Course.IGNORED),
     "an unreadable manifest is invalid": (make_seen(problem="spec.training: Field required"), Course.INVALID),
     "GPUs asked for twice are invalid": (make_seen(job(workers=GPUS)), Course.INVALID),
+    "a new job's launcher that would train in each worker by itself is invalid": (
+        make_seen(make_job(**BY_ITSELF), pods=(), report=None),
+        Course.INVALID,
+    ),
+    "one that runs already goes on with it": (make_seen(job(**BY_ITSELF)), Course.RUNNING),
+    "so does one whose status is lost": (make_seen(make_job(**BY_ITSELF), report=None), Course.RUNNING),
+    "and a suspended one": (make_seen(job(SUSPENDED, **BY_ITSELF), pods=(), report=None), Course.RUNNING),
     "done in the log ends the job": (make_seen(report=DONE), Course.ENDED),
     "done in a worker's last words ends the job": (make_seen(pods=(make_failed(0, 0, done=True),), report=None), Course.ENDED),
     "last words of an old incarnation do not": (
@@ -201,6 +209,12 @@ def test_no_worker_is_replaced_while_a_job_stops() -> None:
 def test_the_gpu_message_names_field_and_fix() -> None:
     assert decided(make_seen(job(workers=GPUS))).problem == (
         "spec.workers.template.resources.limits: nvidia.com/gpu is set by workers.gpus; remove one of them"
+    )
+
+
+def test_the_launcher_s_message_names_field_and_fix() -> None:
+    assert decided(make_seen(make_job(**BY_ITSELF), pods=(), report=None)).problem.startswith(
+        "spec.training.script.command: deepspeed would train in each of the 3 processes by itself; write [python, train.py]: "
     )
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from trainingjob_api import launchers
 from trainingjob_api.spec.base import Flag, Seconds, SpecModel, Whole, cel, refuse, rules
 from trainingjob_api.spec.checkpoint import Checkpoint
 from trainingjob_api.spec.patterns import IMAGE_PATTERN
@@ -63,10 +62,6 @@ class JobSpec(SpecModel):
     def _fits(self) -> Self:
         if self.training.script is not None and self.divergence.on_non_finite != "Fail":
             raise refuse("divergence.onNonFinite", "is used by a task only, since a script's loss is not seen; remove it")
-        if self.training.script is not None:
-            found = launchers.problem(self.training.script.command, self.workers.replicas, self.workers.processes_per_worker)
-            if found is not None:
-                raise refuse(*found)
         return self
 
     @property

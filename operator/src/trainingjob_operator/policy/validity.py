@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 
+from trainingjob_api import launchers
 from trainingjob_api.resource import TrainingJob
+from trainingjob_api.spec.job import JobSpec
 from trainingjob_operator.children.pinned import configuration
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
@@ -18,7 +20,19 @@ MAX_CONFIG_BYTES = 100 << 10
 
 def problem(seen: Observed, settings: Settings) -> str:
     """What is wrong with the manifest, naming the field and the fix; "" if nothing is."""
-    return seen.problem or _gpus(seen.job) or _length(seen.job)
+    return seen.problem or _gpus(seen.job) or _length(seen.job) or _first_launch(seen)
+
+
+def launch(spec: JobSpec) -> str:
+    """Return why a script's launcher would not train as one job, naming the field and the fix; "" if it would."""
+    script, workers = spec.training.script, spec.workers
+    found = None if script is None else launchers.problem(script.command, workers.replicas, workers.processes_per_worker)
+    return "" if found is None else f"spec.{found[0]}: {found[1]}"
+
+
+def _first_launch(seen: Observed) -> str:
+    """What `launch` says of a job of which nothing was ever started: one that runs is not stopped by what a later operator knows."""
+    return "" if seen.job.status.attempt > 0 or seen.is_begun() else launch(seen.job.spec)
 
 
 def _gpus(job: TrainingJob) -> str:
