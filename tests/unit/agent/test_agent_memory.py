@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_job import until
-from trainingjob_agent.arena import ArenaOwner, SharedFiles
+from trainingjob_agent.arena import ArenaOwner, Lease, SharedFiles
 from trainingjob_agent.process.hang import is_stopped
 from trainingjob_agent.stamp import PHASES, StampPage, StampWriter
 from trainingjob_api.contract.messages import GenerationId, Phase
@@ -101,6 +104,53 @@ def test_memory_that_has_become_too_small_is_given_back_when_its_upload_ends() -
     del small
     assert memory_of("grows") == 8 * mmap.PAGESIZE
     owner.close()
+
+
+def lease_while(meanwhile: Callable[[], None], owner: ArenaOwner, monkeypatch: pytest.MonkeyPatch) -> Future[Lease]:
+    """Lease two buffers in a thread; `meanwhile` runs while the first of them is being made."""
+    making, done = threading.Event(), threading.Event()
+
+    def prefault(memory: mmap.mmap) -> None:
+        making.set()
+        assert done.wait(60)
+
+    monkeypatch.setattr("trainingjob_agent.arena.prefault", prefault)
+    with ThreadPoolExecutor(1) as pool:
+        lease = pool.submit(owner.lease, mmap.PAGESIZE, 2)
+        assert making.wait(60)
+        monkeypatch.setattr("trainingjob_agent.arena.prefault", lambda memory: None)
+        try:
+            meanwhile()
+        finally:
+            done.set()
+    return lease
+
+
+def test_a_life_that_asks_while_memory_is_made_for_the_one_before_gets_two_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both threads made a buffer at the same offset, and a later life wrote a snapshot onto one that was being uploaded.
+    owner = ArenaOwner("overlaps")
+    leases: list[Lease] = []
+    next_life = threading.Thread(target=lambda: leases.append(owner.lease(mmap.PAGESIZE, 2)))
+
+    def ask() -> None:
+        next_life.start()
+        next_life.join(0.2)  # it waits for the other; without that it is through in no time
+
+    lease_while(ask, owner, monkeypatch).result()
+    next_life.join()
+    assert leases[0].arena.offsets == (0, mmap.PAGESIZE)
+    with leases[0].held(0):
+        third = owner.lease(mmap.PAGESIZE, 2).arena
+    assert [third.offsets[number] for number in third.busy] == [0], "what is being uploaded is lent as busy, and only once"
+    owner.close()
+
+
+def test_memory_that_is_made_while_its_owner_closes_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = ArenaOwner("closes")
+    lease = lease_while(owner.close, owner, monkeypatch)
+    assert len(lease.result().buffers) == 2
+    del lease
+    assert memory_of("closes") == 0
 
 
 @pytest.mark.parametrize(("buffer", "length"), [(2, 1), (-1, 1), (0, 0), (0, mmap.PAGESIZE + 1)])

@@ -101,11 +101,15 @@ class ArenaOwner:
         self._file: _File | None = None
         self._retired: list[_File] = []
         self._sweeping = threading.Lock()
+        self._leasing = threading.Lock()
+        """A life may end while memory is made for it, and the next one asks: what both get must not overlap."""
+        self._closed = False
 
     def lease(self, size: int, count: int, first: int = 0) -> Lease:
         """`count` prefaulted buffers of at least `size` bytes, numbered from `first` on. Slow for fresh memory: call it in a thread.
 
         Memory that is large enough is lent again, also while it is busy. Smaller memory is given back as soon as nothing reads it.
+        Any thread: one that asks meanwhile waits.
 
         Raises:
             ValueError: size or count is not positive.
@@ -113,6 +117,18 @@ class ArenaOwner:
         """
         if size <= 0 or count <= 0:
             raise ValueError(f"an arena of {count} buffers of {size} bytes makes no sense")
+        try:
+            with self._leasing:
+                return self._lease(size, count, first)
+        finally:
+            self._retire_if_closed()
+
+    def close(self) -> None:
+        """Give all memory back that no upload reads from. Does not wait: memory that is being made is given back once it is there."""
+        self._closed = True
+        self._retire_if_closed()
+
+    def _lease(self, size: int, count: int, first: int) -> Lease:
         self._sweep()
         if self._file is None or self._file.bytes < size:
             self._retire()
@@ -126,9 +142,13 @@ class ArenaOwner:
         offsets = tuple(buffer.offset for buffer in chosen)
         return Lease(Arena(path=path, offsets=offsets, bytes=file.bytes, first=first, busy=busy), chosen)
 
-    def close(self) -> None:
-        """Give all memory back that no upload reads from."""
-        self._retire()
+    def _retire_if_closed(self) -> None:
+        """Whoever holds the lock comes here after it: one of both sees that it is closed."""
+        if self._closed and self._leasing.acquire(blocking=False):
+            try:
+                self._retire()
+            finally:
+                self._leasing.release()
 
     def _retire(self) -> None:
         file, self._file = self._file, None
