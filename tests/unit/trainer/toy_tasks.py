@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from trainingjob_trainer.data import Rows, Splits
@@ -73,3 +73,11 @@ class Toy(Task):
 
     def evaluation(self) -> Evaluation:
         return ClassificationEvaluation(CLASSES, cross_entropy_sum)
+
+
+class Opaque(Toy):
+    """With a parameter that is no JSON."""
+
+    class Parameters(Toy.Parameters):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        what: object = Field(default_factory=object)

@@ -173,7 +173,7 @@ class Member:
             UserMistake: it was not.
         """
         session = self._session
-        changed = changes(manifest.position, session.identity())
+        changed = changes(manifest.position, session.made_of)
         if not changed:
             return
         epoch, within = session.order.place(manifest.step)

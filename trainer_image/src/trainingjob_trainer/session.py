@@ -6,7 +6,6 @@ construction makes torch import its compiler.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from trainingjob_api.contract.channel import Links, ProcessEnvironment
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.training import Training
 from trainingjob_api.storage.manifest import Position
-from trainingjob_trainer.checkpoint import identity
+from trainingjob_trainer.checkpoint.identity import KEY, Identity, as_json, identity
 from trainingjob_trainer.checkpoint.state import TrainingState, copy_tensors, materialise
 from trainingjob_trainer.checks.mistakes import UserMistake, user_code
 from trainingjob_trainer.checks.returned import model_of, splits_of
@@ -55,6 +54,8 @@ class Session:
     total_steps: int
     transport: Transport
     strategy: Strategy
+    made_of: Identity
+    """What the steps are made of: data, batch, seed, task and parameters."""
 
     def finished(self) -> bool:
         """All steps are done, or early stopping has ended them."""
@@ -63,13 +64,6 @@ class Session:
     def lanes(self) -> int:
         """With reduction Deterministic: as the manifest says, else as this history began, whatever the number of workers is now."""
         return self.training.lanes or self.state.lanes or self.spec.lanes
-
-    def identity(self) -> identity.Identity:
-        """What the steps are made of: data, batch, seed, task and parameters."""
-        assert self.training.task is not None
-        samples = (len(self.splits.train), len(self.splits.validation), len(self.splits.test))
-        parameters = json.loads(self.task.parameters.model_dump_json())
-        return identity.identity(self.training.task.class_name, parameters, samples, self.training.global_batch_size, self.training.seed)
 
     def position(self) -> Position:
         """Where training stands, for checkpoints and peers."""
@@ -88,7 +82,7 @@ class Session:
             clean=state.clean,
             metrics=state.metrics,
             early_stopping=state.stored_early_stopping(),
-            extra={"evaluated_step": state.evaluated_step, identity.KEY: self.identity()},
+            extra={"evaluated_step": state.evaluated_step, KEY: self.made_of},
         )
 
     def restart(self, attempt: int) -> None:
@@ -135,6 +129,7 @@ def build(
         splits = splits_of(task, training.seed, training.split.validation, training.split.test)
         order = SampleOrder(len(splits.train), training.global_batch_size, training.seed)
         state = _build_state(task, training, device)
+        made_of = _made_of(task, training, splits)
         if environment.is_first_life():
             try_evaluation(task, state.model, splits)
     total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
@@ -142,7 +137,14 @@ def build(
     log.info(
         "built %s: %d training samples, %d steps of %d", training.task.class_name, len(splits.train), total, training.global_batch_size
     )
-    return Session(environment, spec, training, task, splits, state, order, total, transport, strategy)
+    return Session(environment, spec, training, task, splits, state, order, total, transport, strategy, made_of)
+
+
+def _made_of(task: Task, training: Training, splits: Splits) -> Identity:
+    assert training.task is not None
+    samples = (len(splits.train), len(splits.validation), len(splits.test))
+    parameters = as_json(task.parameters, training.task.parameters)
+    return identity(training.task.class_name, parameters, samples, training.global_batch_size, training.seed)
 
 
 def _build_state(task: Task, training: Training, device: torch.device) -> TrainingState:

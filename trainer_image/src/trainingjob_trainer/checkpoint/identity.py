@@ -11,6 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
 from trainingjob_api.storage.manifest import Position
 
 KEY = "identity"
@@ -44,6 +47,21 @@ def identity(task: str, parameters: Mapping[str, object], samples: tuple[int, in
     return kept | {f"spec.training.task.parameters.{name}": _brief(value) for name, value in sorted(parameters.items())}
 
 
+def as_json(parameters: BaseModel, told: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a task's parameters, with defaults, as JSON has them; the same in every process.
+
+    Args:
+        parameters: of the task; a set among them is sorted, for its own order is another one in every process.
+        told: those of the manifest, returned if JSON cannot express `parameters`.
+    """
+    try:
+        dumped = json.loads(parameters.model_dump_json())
+    except PydanticSerializationError:
+        return told
+    ordered: Mapping[str, object] = _ordered(parameters, dumped)
+    return ordered
+
+
 def changes(position: Position, now: Identity) -> str:
     """Return what differs from what the checkpoint at `position` was made of, for a person; "" if nothing does.
 
@@ -69,6 +87,18 @@ def fingerprint(position: Position) -> bytes:
 def samples_of(fingerprint: bytes) -> int:
     """Return the number of training samples in a fingerprint."""
     return int.from_bytes(fingerprint[:8], "big")
+
+
+def _ordered(value: object, dumped: Any) -> Any:
+    """Return `dumped`, the JSON of `value`, with every set in it sorted."""
+    if isinstance(dumped, dict):
+        inner = value if isinstance(value, Mapping) else None
+        values = inner.values() if inner is not None and len(inner) == len(dumped) else [getattr(value, name, None) for name in dumped]
+        return {name: _ordered(each, part) for (name, part), each in zip(dumped.items(), values, strict=True)}
+    if not isinstance(dumped, list) or not isinstance(value, list | tuple | set | frozenset) or len(value) != len(dumped):
+        return dumped
+    parts = [_ordered(each, part) for each, part in zip(value, dumped, strict=True)]
+    return sorted(parts, key=lambda part: json.dumps(part, sort_keys=True)) if isinstance(value, set | frozenset) else parts
 
 
 def _change(name: str, before: object, now: object) -> str:
