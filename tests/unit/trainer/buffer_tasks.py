@@ -165,8 +165,21 @@ class Measuring(Network):
         return features
 
 
+class Merging(Network):
+    """Scales a weight for evaluation and back for training, as code does that merges adapters; rounding leaves something over."""
+
+    scaled = False
+
+    def train(self, mode: bool = True) -> Merging:
+        if self.scaled == mode:
+            self.first.weight.data.mul_(1 / 3 if mode else 3)
+            self.scaled = not mode
+        return super().train(mode)
+
+
 MODELS = {
-    model.__name__: model for model in (Masked, Queue, Counted, CountsSamples, Average, ByData, Cached, Growing, Late, Spectral, Measuring)
+    model.__name__: model
+    for model in (Network, Merging, Masked, Queue, Counted, CountsSamples, Average, ByData, Cached, Growing, Late, Spectral, Measuring)
 }
 
 

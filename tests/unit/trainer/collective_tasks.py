@@ -47,6 +47,19 @@ class LateBackward(torch.autograd.Function):
         return gradient
 
 
+class Passes(nn.Module):
+    """Counts the steps, as part of the model's state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.passes += 1
+        return inputs
+
+
 def everybody(features: Tensor) -> Tensor:
     return Everybody.apply(features) if dist.is_initialized() else features
 
@@ -73,7 +86,8 @@ class Collective(Toy):
     calls = 0
 
     def model(self) -> nn.Module:
-        norm = {"sync": nn.SyncBatchNorm(WIDTH), "plain": nn.BatchNorm1d(WIDTH)}.get(self.parameters.kind, nn.Identity())
+        kinds = {"sync": nn.SyncBatchNorm(WIDTH), "plain": nn.BatchNorm1d(WIDTH), "seldom": Passes(), "seldom_late": Passes()}
+        norm = kinds.get(self.parameters.kind, nn.Identity())
         assert not dist.is_initialized(), "a model depends on no group"
         return nn.Sequential(nn.Linear(COLUMNS, WIDTH), norm, nn.Tanh(), nn.Linear(WIDTH, CLASSES))
 
@@ -83,6 +97,10 @@ class Collective(Toy):
         if self.parameters.kind == "late" and self.calls > self.parameters.at:
             inputs = LateBackward.apply(inputs.clone().requires_grad_())
         outputs = model(inputs)
+        if self.parameters.kind == "seldom_late" and self._is_due(model):
+            outputs = LateBackward.apply(outputs)
+        if self.parameters.kind == "seldom" and self._is_due(model):
+            dist.all_reduce(outputs.detach().sum(0))
         if self.parameters.kind == "drifting" and self.calls == self.parameters.at and dist.get_rank() == 1:
             model[3].bias.data[0] += 1e-6
         return getattr(self, f"_{self.parameters.kind}")(outputs, targets), len(targets)
@@ -90,7 +108,11 @@ class Collective(Toy):
     def _sync(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy_sum(outputs, targets)[0]
 
-    _plain = _late = _drifting = _sync
+    _plain = _late = _drifting = _seldom = _seldom_late = _sync
+
+    def _is_due(self, model: nn.Module) -> bool:
+        """In the job's first step, and in every `at`-th after it."""
+        return dist.is_initialized() and int(model[1].passes) % self.parameters.at == 1
 
     def _contrast(self, outputs: Tensor, targets: Tensor, gather: Any = None) -> Tensor:
         features = outputs.double()

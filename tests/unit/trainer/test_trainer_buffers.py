@@ -172,6 +172,12 @@ def test_an_evaluation_leaves_no_trace_in_the_buffers(make_hub):
     assert float(final["model/calls"]) == 0
 
 
+def test_an_evaluation_leaves_no_trace_in_weights_that_it_scales(make_hub):
+    # Evaluated after each of the epochs of 5 steps.
+    one, other = (trained(make_hub, spec_of(kind, steps=20), 2).final() for kind in ("Merging", "Network"))
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
 def test_policies_are_found_by_name_by_end_and_by_pattern():
     model = torch.nn.ModuleDict({"a": MODELS["Queue"](), "b": MODELS["Queue"](), "norm": torch.nn.BatchNorm1d(3)})
     found = buffer_policies(model, {"a.queue": Rank0, "*.queue": PerRank, "place": Keep})

@@ -98,6 +98,23 @@ def test_a_worker_lost_in_a_collective_of_the_users_is_no_error_of_the_users(mak
     assert [name for name in straight if not torch.equal(final[name], straight[name])] == []
 
 
+@pytest.mark.parametrize("every", [40, 1000])
+@pytest.mark.parametrize("kind", ["seldom", "seldom_late"])
+def test_a_collective_of_a_few_steps_alone_outlasts_the_loss_of_a_worker(make_hub, kind, every):
+    spec = spec_of(kind, {"at": every}, steps=200)
+    straight = trained(make_hub, spec, 2)
+    hub = make_hub(spec, 2)
+    hub.start()
+    hub.wait_step(1, 5)
+    hub.kill(1)
+    hub.wait(lambda: hub.trainees[1].gone, "the fault fired")
+    hub.start(1)
+    hub.wait_done()
+    assert len(hub.pids) == 3, "no other process has ended"
+    final = hub.final()
+    assert [name for name in straight if not torch.equal(final[name], straight[name])] == []
+
+
 def test_a_group_of_another_size_after_a_loss(make_hub):
     hub = make_hub(spec_of("contrast", steps=400), 3, wait=False)
     hub.start()

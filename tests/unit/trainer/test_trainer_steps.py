@@ -66,16 +66,18 @@ def test_early_stopping_ends_the_job_before_its_last_step(make_hub):
     assert manifest.position.early_stopping.stopped
 
 
-def test_a_loss_that_is_not_finite_fails_the_job_and_names_the_step(make_hub):
-    hub = make_hub(make_spec({"poison": 3}))
+@pytest.mark.parametrize("what", ["poison", "weightless"])
+def test_a_loss_or_a_weight_that_is_not_finite_fails_the_job_and_names_the_step(make_hub, what):
+    hub = make_hub(make_spec({what: 3}))
     hub.start()
     hub.wait(lambda: len(hub.user_errors) == 3, "told by all")
     assert all(message.startswith("spec.training: the loss or a gradient of step ") for message in hub.user_errors)
     assert [hub.zygote.ended(pid) for pid in hub.pids] == [ExitCode.USER_ERROR] * 3
 
 
-def test_a_loss_that_is_not_finite_may_be_passed_over(make_hub):
-    hub = make_hub({**make_spec({"poison": 3, "normalise": True}), "divergence": {"onNonFinite": "Ignore"}})
+@pytest.mark.parametrize("what", ["poison", "weightless"])
+def test_a_loss_or_a_weight_that_is_not_finite_may_be_passed_over(make_hub, what):
+    hub = make_hub({**make_spec({what: 3, "normalise": True}), "divergence": {"onNonFinite": "Ignore"}})
     hub.start()
     hub.wait_done()
     manifest = hub.saves[hub.committed[-1]].manifest(hub.committed[-1])

@@ -42,6 +42,8 @@ class Toy(Task):
         width: int = 16
         poison: int = -1
         """The sample whose loss is not finite."""
+        weightless: int = -1
+        """The sample with which the weight is not a number."""
 
     parameters: Parameters
 
@@ -69,6 +71,8 @@ class Toy(Task):
         loss, weight = cross_entropy_sum(model(batch["inputs"]), batch["targets"])
         if self.parameters.poison in batch["ids"].tolist():
             loss = loss * float("nan")
+        if self.parameters.weightless in batch["ids"].tolist():
+            weight = torch.tensor(float("nan"))
         return loss, weight
 
     def evaluation(self) -> Evaluation:

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainingjob_trainer.data import Batch
 from trainingjob_trainer.learning.loss import LossSum
-from unit.conformity.specimen import FEATURES, Specimen, classify, head
+from unit.conformity.specimen import FEATURES, WORDS, Specimen, classify, head, read
 
 WIDTH = 16
 
@@ -66,6 +66,32 @@ class Clipped(nn.Module):
         return self.body(inputs)
 
 
+class Bounded(nn.Module):
+    """Weights are written to in every pass, and none of them is ever out of its bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, WIDTH, max_norm=100.0)
+        self.out = head(WIDTH)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.out.weight.clamp_(-50.0, 50.0)
+        return self.out(self.words(tokens).mean(dim=1))
+
+
+class Pinned(nn.Module):
+    """One weight of many is set through `data`, which leaves no other trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = small()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.body[0].weight.data[0, 0] = 0.5
+        return self.body(inputs)
+
+
 class Drifting(nn.Module):
     """A codebook that is a frozen parameter and follows the samples: each worker's goes its own way."""
 
@@ -92,4 +118,6 @@ SPECIMENS = (
     Specimen("averaged model", Averaged, deterministic=True),
     Specimen("codebook in a parameter", Drifting, late=True, refused="changes code, and not alike for all parts of a batch", workers=2),
     Specimen("weights clipped in forward", Clipped, classify, deterministic=True),
+    Specimen("weights within their bounds", Bounded, read, deterministic=True),
+    Specimen("one weight set in forward", Pinned, deterministic=True),
 )

@@ -1,7 +1,8 @@
 """Tries a task's evaluation on a few held-out samples before the first step. Effects: none that last.
 
 The evaluation is called for the first time after an epoch, which may be hours later: what is wrong with it is to be found now. It runs on
-an object of its own, and random generators, buffers and the model's mode are put back, so that a run with it has the bits of one without.
+an object of its own. Random generators, parameters, buffers and the model's mode are put back, so that a run with it has the bits of one
+without.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def _held_out(splits: Splits) -> Dataset | None:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Put the random generators, the model's buffers and each module's mode back as they were."""
+    """Put the random generators, the model's parameters and buffers, and each module's mode back as they were."""
+    parameters = [(parameter, parameter.detach().to("cpu", copy=True)) for parameter in model.parameters()]
     buffers = [_Kept(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items() if buffer is not None]
     modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()
@@ -58,9 +60,21 @@ def untouched(model: nn.Module) -> Iterator[None]:
             random.setstate(python)
             np.random.set_state(numpy)
             for module, training in modes:
+                if module.training != training:
+                    module.train(training)  # by the method: adapters that it has merged into weights come out again
+            for module, training in modes:
                 module.training = training
+            for parameter, value in parameters:
+                _put_back(parameter, value)
             for buffer in buffers:
                 buffer.put_back()
+
+
+@torch.no_grad()
+def _put_back(parameter: nn.Parameter, value: Tensor) -> None:
+    """Only where it has changed: for a moment, one more copy of this parameter."""
+    if not torch.equal(parameter.detach().cpu(), value):
+        parameter.data.copy_(value)
 
 
 class _Kept:

@@ -141,7 +141,7 @@ class DataParallel:
         self._check_frozen()
         self._buffers.check(self._tail[self._changes])
         self._check_moved(len(ids))
-        updated = math.isfinite(loss_sum) and finite
+        updated = math.isfinite(loss_sum) and math.isfinite(weight) and weight >= 0 and finite
         with self._state.changing():
             if updated:
                 self._update(len(ids), weight)
@@ -307,8 +307,8 @@ class DataParallel:
         """The metrics over a dataset. Cut into lanes like a batch, so that Deterministic holds here too."""
         total = torch.zeros(self._evaluation.length, dtype=torch.float64, device=self._device)
         reduction = self._reduction(total)
-        self._state.model.eval()
-        self._moved.keep()
+        self._moved.keep(whole=True)
+        self._state.model.eval()  # which may change weights, as code does that merges adapters into them
         for row, lane in enumerate(self._own):
             total.zero_()
             positions = share(len(dataset), self._lanes, lane)

@@ -3,8 +3,9 @@
 Every lane starts from the parameters as they were when the step began. What the lanes make of them must be the same: the tail carries a
 hash. All ranks go on with it after the step. A parameter that follows the samples differs from lane to lane; it belongs into a buffer.
 
-In a process's first steps all parameters are copied (in the host's memory) and compared. From then on only those that have moved are
-copied; a change of another one is noticed by its version, its place in memory, and two of its elements.
+In a process's first steps all parameters are copied (in the host's memory) and compared. From then on only those are copied that have
+moved or were written to; a change of another one is noticed by its version, its place in memory, and two of its elements. Wherever there
+is a copy, its bits decide: a new process and an old one then find the same, even if code writes to a parameter what was there already.
 """
 
 from __future__ import annotations
@@ -45,16 +46,17 @@ class MovedParameters:
         self._probed: list[Tensor] = []
 
     @torch.no_grad()
-    def keep(self, *, several: bool = False) -> None:
+    def keep(self, *, several: bool = False, whole: bool = False) -> None:
         """A step begins.
 
         Args:
             several: this rank computes several lanes: the second one is to begin as the first one, whatever moves.
+            whole: all parameters are to be put back, whatever moves.
         """
         self._after, self.is_lost = {}, False
         self._before = {number: _copy(self._named[number][1]) for number in self._known}
         for number, (_, parameter) in enumerate(self._named):
-            if number not in self._known and (self._compares or (several and parameter.device.type == "cpu")):
+            if number not in self._known and (whole or self._compares or (several and parameter.device.type == "cpu")):
                 self._before[number] = parameter.detach().to("cpu", copy=True)
         self._mark()
 
@@ -146,13 +148,17 @@ class MovedParameters:
 
     def _moved(self) -> list[int]:
         """The parameters that have changed since `_mark`."""
-        if self._compares:
-            return [number for number, (_, parameter) in enumerate(self._named) if not _is_same(parameter, self._before[number])]
         marked = [(parameter._version, parameter.data_ptr()) for _, parameter in self._named]
-        moved = {number for number, (one, other) in enumerate(zip(marked, self._marks, strict=True)) if one != other}
+        touched = {number for number, (one, other) in enumerate(zip(marked, self._marks, strict=True)) if one != other}
         if any(not _is_same(torch.stack(group), probed) for group, probed in zip(self._probes, self._probed, strict=True)):
-            moved.update(self._differing())
-        return sorted(moved)
+            touched.update(self._differing())
+        if self._compares:
+            self._known |= touched  # so that there is a copy when comparing ends
+        return sorted(number for number in touched | self._before.keys() if self._has_moved(number))
+
+    def _has_moved(self, number: int) -> bool:
+        """Of a parameter that was written to, or is compared."""
+        return number not in self._before or not _is_same(self._named[number][1], self._before[number])
 
     def _differing(self) -> Iterable[int]:
         pairs = zip(self._probes, self._probed, strict=True)

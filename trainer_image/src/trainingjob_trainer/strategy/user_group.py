@@ -96,7 +96,7 @@ class UserGroup(dist.ProcessGroup):
         self._store = _NoStore(self._refuse_further_groups)
         self._closed = True
         self.used = False
-        """The user's code has called a collective: a step's reductions must not begin before its last one."""
+        """The user's code has called a collective, at whatever rank: a step's reductions must not begin before its last one."""
         self.interrupted = False
         """A peer was lost in this step's collectives, whatever the user's code made of the exception."""
         self.mistake: UserMistake | None = None
@@ -227,14 +227,15 @@ class UserGroup(dist.ProcessGroup):
             self._mistaken(f"torch.distributed.{name}: {trouble}")
 
     def _compare(self, name: str, tensors: Sequence[Tensor], arguments: Sequence[Any]) -> None:
-        """Let all ranks see what each is about to call."""
+        """Let all ranks see what each is about to call, and whether any has called one before: a new worker has not."""
         root = next((argument.rootRank for argument in arguments if hasattr(argument, "rootRank")), -1)
         numbers = [_OPERATIONS.index(name), sum(tensor.numel() for tensor in tensors), len(tensors), root]
         kinds = [_TYPES.index(tensors[0].dtype) if tensors else -1]
-        row = torch.tensor(numbers + kinds, dtype=torch.int64, device=self._device)
+        row = torch.tensor([*numbers, *kinds, self.used], dtype=torch.int64, device=self._device)
         rows = row.new_zeros(self._world, len(row))
         self.settle([self._transport.all_gather(rows, row)])
-        calls = rows.tolist()
+        self.used = bool(rows[:, -1].any())
+        calls = rows[:, :-1].tolist()
         other = next((rank for rank in range(self._world) if calls[rank] != calls[0]), None)
         if other is not None:
             self._mistaken(
