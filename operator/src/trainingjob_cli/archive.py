@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob_api.contract.messages import FailureCause, MemberId
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage
-from trainingjob_api.storage.layout import EXPORT_PREFIX, LOG_PREFIX, PROBE_PREFIX, RUNS_PREFIX, SAVES_PREFIX, parse_run_log_key
+from trainingjob_api.storage.entries import Claim
+from trainingjob_api.storage.layout import (
+    EXPORT_PREFIX,
+    LOG_PREFIX,
+    PROBE_PREFIX,
+    RUNS_PREFIX,
+    SAVES_PREFIX,
+    is_a_jobs,
+    parse_run_log_key,
+)
 from trainingjob_api.storage.log import History
+from trainingjob_cli.context import Mistake
 from trainingjob_cli.probes.lives import Tails, Wanted, lives
 from trainingjob_operator.children.names import worker
 from trainingjob_operator.local import given
@@ -61,15 +71,39 @@ def read_history(storage: Storage, manifests: Sequence[Manifest] = ()) -> Histor
 
 
 def stored(store: Store) -> list[str]:
-    """Return the keys of all that jobs have stored. What lies beside it is somebody else's."""
-    return [key for prefix in (LOG_PREFIX, SAVES_PREFIX, RUNS_PREFIX, EXPORT_PREFIX, PROBE_PREFIX) for key in store.list(prefix)]
+    """Return the keys of all that jobs have stored, the log's at the end. What lies beside it is somebody else's."""
+    prefixes = (SAVES_PREFIX, RUNS_PREFIX, EXPORT_PREFIX, PROBE_PREFIX, LOG_PREFIX)
+    return [key for prefix in prefixes for key in store.list(prefix) if is_a_jobs(key)]
+
+
+def owner_of(store: Store) -> Claim | None:
+    """Return the claim of the job that the storage belongs to; None: no job has claimed it.
+
+    Raises:
+        StorageError: the log cannot be read, so that nobody knows.
+    """
+    return Appender(store, owner_uid="").refresh().owner
+
+
+def check_owner(store: Store, uids: Container[str], instead: str) -> None:
+    """Raise unless the storage belongs to one of `uids`, or to nobody.
+
+    Raises:
+        Mistake: it belongs to another job, which may be training; the message names it, and says what to do `instead`.
+    """
+    owner = owner_of(store)
+    if owner is not None and owner.owner_uid not in uids:
+        raise Mistake(f"{store.uri} belongs to the job {owner.owner_name} (uid {owner.owner_uid}), and nothing was deleted; {instead}")
 
 
 def clear(store: Store) -> None:
-    """Delete all that jobs have stored; the log last, so that what a kill leaves behind still has an owner."""
-    *rest, log = [store.list(prefix) for prefix in (SAVES_PREFIX, RUNS_PREFIX, EXPORT_PREFIX, PROBE_PREFIX, LOG_PREFIX)]
-    for keys in (*rest, log[1:], log[:1]):
-        store.delete(keys)
+    """Delete all that jobs have stored. The caller has checked whose it is.
+
+    The log comes last and its beginning at the very end, so that what a kill leaves behind can be read, and still has an owner.
+    """
+    keys = stored(store)
+    log = [key for key in keys if key.startswith(LOG_PREFIX)]
+    store.delete([*keys[: len(keys) - len(log)], *reversed(log)])
 
 
 def outputs(folder: JobFolder, storage: Storage, wanted: Wanted, tails: Tails) -> Iterator[Output]:

@@ -17,7 +17,7 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage as Place
 from trainingjob_api.storage.entries import Entry, Pin
 from trainingjob_api.storage.log import History
-from trainingjob_cli.archive import clear, open_storage
+from trainingjob_cli.archive import check_owner, clear, open_storage
 from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.reading.targets import step_of, target
@@ -152,9 +152,12 @@ def delete(
     if storage and not yes and not typer.confirm(f"Delete the checkpoints, the log, the workers' output and the model below {kept.uri}?"):
         raise Mistake("nothing was deleted")
     with in_charge(jobs.folder(key)):
+        store = open_storage(kept, given.read(jobs.folder(key))) if storage else None
+        if store is not None:
+            check_owner(store, {body["metadata"]["uid"]}, "leave out --storage to delete this job alone")
         end_all(jobs.folder(key), os.environ, jobs.root)
-        if storage:
-            clear(open_storage(kept, given.read(jobs.folder(key))))
+        if store is not None:
+            clear(store)
         jobs.remove(key)
     rest = "" if storage else f"; what it stored stays in {kept.uri}"
     say(f"job {name} is deleted{rest}")

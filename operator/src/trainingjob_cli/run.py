@@ -16,8 +16,9 @@ from rich.console import Console
 
 from trainingjob_api.contract.messages import MemberId
 from trainingjob_api.resource import TrainingJob
+from trainingjob_api.spec.checkpoint import Storage
 from trainingjob_cli import manifest
-from trainingjob_cli.archive import clear, last_words, open_storage, read_history
+from trainingjob_cli.archive import check_owner, clear, last_words, open_storage, owner_of, read_history
 from trainingjob_cli.archive import stored as stored_keys
 from trainingjob_cli.changes import ChangeRefusedError, updated, with_options
 from trainingjob_cli.context import (
@@ -45,6 +46,7 @@ from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.policy import validity
 from trainingjob_operator.state import JobKey, Manifest
 from trainingjob_operator.status.script import stopped_words
+from trainingjob_storage.errors import StorageError
 from trainingjob_storage.store import Store
 
 Workers = Annotated[
@@ -56,7 +58,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the manifest; may be given again.", show_default=False),
 ]
 Chosen = Annotated[str | None, typer.Option("--name", help="The job's name, where FILE holds several.", show_default=False)]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew: delete the job of that name, and what its storage holds.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew: delete the job of that name, and what it has stored.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -145,7 +147,7 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secret
     if stored is None or not stored.get("status", {}).get("attempt"):
         launchable(job)
     whole = {**json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True)), "spec": spec}
-    found = beginning(stored, job.spec.checkpoint, secrets)
+    found = beginning(stored, job.spec.checkpoint, secrets, jobs.past(key))
     if taken := refusal(found, job.spec.checkpoint):
         raise Mistake(taken)
     if stored is None:
@@ -176,19 +178,46 @@ def launchable(job: TrainingJob) -> None:
 
 
 def start_anew(jobs: LocalJobs, key: JobKey, store: Store, *, sure: bool) -> None:
-    """Delete the job of that name, ending its processes, and all that lies in the storage that it is to have.
+    """Delete the job of that name, ending its processes, and all that it has stored, or one of that name that was deleted before.
+
+    Args:
+        jobs: the state folder's.
+        key: the job.
+        store: the storage that it is to have. If the job has another one now, that is cleared too.
+        sure: do not ask.
 
     Raises:
-        Mistake: the user thinks again.
+        Mistake: the storage belongs to another job, or the user thinks again.
     """
-    held = stored_keys(store)
-    if held and not sure and not typer.confirm(f"Delete the {len(held)} objects (checkpoints, log, output, model) below {store.uri}?"):
-        raise Mistake("nothing was deleted")
-    if jobs.read(key) is not None:
+    body = jobs.read(key)
+    uid = "" if body is None else body["metadata"]["uid"]
+    check_owner(store, {uid, *jobs.past(key)}, "give another place: --storage URI")
+    stores = [store, *([] if body is None else _former(body, jobs.folder(key), store))]
+    for each in stores:
+        held = stored_keys(each)
+        asked = f"Delete the {len(held)} objects (checkpoints, log, output, model) that job {key.name} has below {each.uri}?"
+        if held and not sure and not typer.confirm(asked):
+            raise Mistake("nothing was deleted")
+    if body is not None:
         with in_charge(jobs.folder(key)):
             end_all(jobs.folder(key), os.environ, jobs.root)
             jobs.remove(key)
-    clear(store)
+    for each in stores:
+        clear(each)
+
+
+def _former(body: Manifest, folder: JobFolder, store: Store) -> list[Store]:
+    """The storage that the job `body` has so far, if it is another one than `store`, and the job's own."""
+    place = Storage.model_validate(body["spec"]["checkpoint"]["storage"])
+    if place.uri.rstrip("/") == store.uri.rstrip("/"):
+        return []
+    try:
+        former = open_storage(place, given.read(folder))
+        owner = owner_of(former)
+    except StorageError as error:
+        say(f"note: {place.uri} cannot be read, so what the job has there stays: {error}")
+        return []
+    return [former] if owner is not None and owner.owner_uid == body["metadata"]["uid"] else []
 
 
 def execute(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.RANK0) -> Outcome:

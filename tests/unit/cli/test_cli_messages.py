@@ -17,7 +17,7 @@ from trainingjob_cli.run import start_anew
 from trainingjob_operator.local.folder import in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_storage.files import FileStore
-from unit.cli.stored import BEGUN, KEY, make_stored, write_log, write_manifest
+from unit.cli.stored import BEGUN, KEY, make_stored, uid_of, write_log, write_manifest
 
 
 def keep(jobs: LocalJobs, folder: Path, *settings: str) -> None:
@@ -141,16 +141,16 @@ def test_another_jobs_storage_is_refused_before_anything_is_made(folder: Path, c
         return
     assert main(["run", str(folder / "job.yaml")]) == 2
     said = capsys.readouterr().err
-    for words in ("spec.checkpoint.storage.uri", "default/digits", "--storage URI", "--set checkpoint.adopt=true", "--fresh"):
+    for words in ("spec.checkpoint.storage.uri", "default/digits", "--storage URI", "--set checkpoint.adopt=true", "if that job is gone"):
         assert words in said
+    assert "--fresh" not in said, "the other job may be training"
     assert LocalJobs(folder / "state").all() == []
 
 
 def test_starting_anew_asks_first_and_leaves_what_is_not_a_jobs(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_stored(folder, BEGUN)
-    write_log(folder, 10)
+    write_log(folder, 10, owner=uid_of(make_stored(folder, BEGUN)))
     (folder / "storage" / "mine.txt").write_text("notes")
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert main(["run", str(folder / "job.yaml"), "--fresh"]) == 2
@@ -217,8 +217,7 @@ def test_deleting_a_job_keeps_its_storage_unless_told_otherwise(folder: Path, ca
     assert jobs.all() == []
     assert (folder / "storage" / "log").exists()
     shutil.rmtree(folder / "storage")
-    make_stored(folder)
-    write_log(folder, 10)
+    write_log(folder, 10, owner=uid_of(make_stored(folder)))
     assert main(["delete", "digits", "--storage", "--yes"]) == 0
     assert list((folder / "storage" / "log").glob("*")) == []
     assert f"{folder}/storage" not in capsys.readouterr().err.splitlines()[-1]

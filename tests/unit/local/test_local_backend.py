@@ -150,13 +150,16 @@ def test_the_key_is_made_once_and_is_the_owners_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["operator.key"]
 
 
-def test_a_removed_job_leaves_nothing(tmp_path: Path) -> None:
+def test_a_removed_job_leaves_only_its_uid(tmp_path: Path) -> None:
     root = tmp_path / "state"
     jobs = make_jobs(root)
+    uid = (jobs.read(KEY) or {})["metadata"]["uid"]
+    assert jobs.past(KEY) == frozenset()
     with in_charge(jobs.folder(KEY)):
         jobs.remove(KEY)
     assert jobs.all() == []
-    assert list(root.iterdir()) == []
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [uid]
+    assert jobs.past(KEY) == {uid}
 
 
 def test_the_port_outlives_its_service_while_agents_know_it(tmp_path: Path) -> None:

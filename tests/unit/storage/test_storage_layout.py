@@ -8,6 +8,7 @@ from trainingjob_api.contract.messages import GenerationId, MemberId, SaveId
 from trainingjob_api.storage.layout import (
     Label,
     export_keys,
+    is_a_jobs,
     log_key,
     manifest_key,
     parse_log_key,
@@ -66,3 +67,40 @@ def test_a_foreign_name_is_no_entry(key):
 @pytest.mark.parametrize("key", ["saves/1-a/m", "saves/00000001-A/m", "saves/00000001-a/b/c", "saves/00000001/m", "saves/../m"])
 def test_a_foreign_name_is_no_save(key):
     assert parse_save_key(key) is None
+
+
+@given(NUMBERS, st.integers(0, 10**5), NUMBERS, NUMBERS, NUMBERS)
+def test_what_a_job_stores_is_a_jobs(step, rank, attempt, epoch, n):
+    generation = GenerationId(attempt, epoch, n)
+    label = Label.of(SaveId(generation=generation, step=step))
+    run = run_log_key(MemberId(rank, attempt % 10, epoch % 10, n))
+    for key in (
+        log_key(n),
+        shard_key(label, shard_name(rank)),
+        manifest_key(label),
+        run,
+        *export_keys(label),
+        f"probe/{generation.label()}",
+    ):
+        assert is_a_jobs(key), key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "log/app.log",
+        "runs/events.out.tfevents.1",
+        "runs/Nov29_host/events.out.tfevents.1",
+        "runs/01/0/0.0.log",
+        "export/results.csv",
+        "export/00001200-a2e1n7/notes.md",
+        "export/20240101-best/model.pt",
+        "saves/best.pt",
+        "saves/20240101-best/model.pt",
+        "probe/notes.md",
+        "probe/answers",
+        "mine.txt",
+    ],
+)
+def test_a_foreign_name_is_no_jobs(key):
+    assert not is_a_jobs(key)

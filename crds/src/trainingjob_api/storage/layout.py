@@ -21,6 +21,8 @@ _LOG = re.compile(r"log/(\d{8,12})\.json")
 _LABEL = re.compile(r"(\d{8,15})-([a-z0-9]{1,64})")
 _SAVE = re.compile(r"saves/([^/]+)/([^/]+)")
 _SHARD = re.compile(r"(\d{5,9})\.safetensors")
+_EXPORT = re.compile(r"export/([^/]+)/[^/]+")
+_PROBE = re.compile(r"probe/([^/]+)")
 _RUN = re.compile(r"runs/(\d{1,9})/(\d{1,9})/(\d{1,9})\.(\d{1,9})\.log")
 _NONCE = re.compile(r"a(\d{1,15})e(\d{1,15})n(\d{1,15})")
 
@@ -48,8 +50,12 @@ class Label(NamedTuple):
 
     def generation(self) -> GenerationId | None:
         """The generation that made the save, or None if the nonce is not a generation's label."""
-        found = _NONCE.fullmatch(self.nonce)
-        return GenerationId(int(found[1]), int(found[2]), int(found[3])) if found else None
+        return _generation(self.nonce)
+
+
+def _generation(text: str) -> GenerationId | None:
+    found = _NONCE.fullmatch(text)
+    return GenerationId(int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def log_key(seq: int) -> str:
@@ -115,3 +121,22 @@ def export_prefix(label: Label) -> str:
 def export_keys(label: Label) -> tuple[str, str]:
     """Where an exported model's weights and its description lie."""
     return export_prefix(label) + "model.safetensors", export_prefix(label) + "model.json"
+
+
+def parse_export_key(key: str) -> Label | None:
+    """The export that the object at `key` belongs to, or None."""
+    found = _EXPORT.fullmatch(key)
+    label = Label.parse(found[1]) if found else None
+    return label if label is not None and key in export_keys(label) else None
+
+
+def is_a_jobs(key: str) -> bool:
+    """Return whether a job gave the object at `key` its name. Only such an object may be deleted with a job's storage."""
+    member, save, probe = parse_run_log_key(key), parse_save_key(key), _PROBE.fullmatch(key)
+    return (
+        parse_log_key(key) is not None
+        or (save is not None and (key == manifest_key(save[0]) or parse_shard_name(save[1]) is not None))
+        or (member is not None and key == run_log_key(member))
+        or parse_export_key(key) is not None
+        or (probe is not None and _generation(probe[1]) is not None)
+    )

@@ -21,6 +21,8 @@ class Beginning:
     """Its status tells of an attempt that has begun."""
     complete: bool
     failed: bool
+    past: frozenset[str]
+    """The uids of jobs of this name that were deleted here: what they left may go."""
     history: History
     """Of its storage. Not read where an attempt has begun: then it is the job's own, and may be long."""
 
@@ -30,7 +32,7 @@ class Beginning:
         return self.opened or (owner is not None and owner.owner_uid == self.uid)
 
 
-def beginning(stored: Manifest | None, place: Checkpoint, secrets: tuple[Manifest, ...]) -> Beginning:
+def beginning(stored: Manifest | None, place: Checkpoint, secrets: tuple[Manifest, ...], past: frozenset[str]) -> Beginning:
     """Look how far the job `stored` came (None: it is new) and what lies in the storage of `place`.
 
     A storage that cannot be read counts as empty: the job itself says what is wrong with it, and tries again.
@@ -45,7 +47,7 @@ def beginning(stored: Manifest | None, place: Checkpoint, secrets: tuple[Manifes
             history = read_history(place.storage, secrets)
         except StorageError:
             history = History()
-    return Beginning(uid, opened, "Complete" in ends, "Failed" in ends, history)
+    return Beginning(uid, opened, "Complete" in ends, "Failed" in ends, past, history)
 
 
 def refusal(found: Beginning, place: Checkpoint) -> str:
@@ -55,9 +57,14 @@ def refusal(found: Beginning, place: Checkpoint) -> str:
         return ""
     if place.adopt and found.uid not in found.history.owners:
         return ""
+    last = (
+        "Or delete what it holds and begin anew:   --fresh"
+        if owner.owner_uid in found.past
+        else "Or, if that job is gone, delete what it left there yourself"
+    )
     return (
         f"spec.checkpoint.storage.uri: {place.storage.uri} holds the checkpoints of the job {owner.owner_name} (uid {owner.owner_uid}).\n"
         "Give another place:                       --storage URI\n"
         "Or go on from its checkpoints:            --set checkpoint.adopt=true\n"
-        "Or delete what it holds and begin anew:   --fresh"
+        f"{last}"
     )

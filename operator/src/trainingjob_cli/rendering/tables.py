@@ -14,7 +14,7 @@ from trainingjob_api.status import Status
 from trainingjob_api.storage.log import History, Kept
 from trainingjob_cli.rendering.live import PHASE_STYLES, duration, number
 from trainingjob_cli.rendering.story import Told
-from trainingjob_operator.reasons import counted, is_told
+from trainingjob_operator.reasons import Reason, counted, is_told
 
 _TITLES = {"f1": "F1", "r2": "R²", "mae": "mean absolute error", "mse": "mean squared error", "rmse": "root mean squared error"}
 _FIRST = ("accuracy", "precision", "recall", "f1", "r2", "rmse", "mae")
@@ -124,7 +124,9 @@ def failure(job: TrainingJob, log_lines: Sequence[str]) -> str:
     if log_lines:
         lines.append("the end of its log:")
         lines.extend(f"  {text}" for text in log_lines)
-    lines.append(f"All of it: trainingjob logs {job.metadata.name}. Start anew: trainingjob delete {job.metadata.name} --storage")
+    claimed = condition is not None and condition.reason == Reason.STORAGE_CLAIMED  # the storage is another job's
+    storage = ", and name another storage in its manifest" if claimed else " --storage"
+    lines.append(f"All of it: trainingjob logs {job.metadata.name}. Start anew: trainingjob delete {job.metadata.name}{storage}")
     return "\n".join(lines)
 
 

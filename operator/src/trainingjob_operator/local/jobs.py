@@ -26,6 +26,8 @@ MAX_EVENTS = 1000
 
 _STORAGE = "_storage"
 """No namespace is called so."""
+_DELETED = "_deleted"
+"""Nor so. An empty file here for each uid: its storage may be there still, and nobody trains in it."""
 
 Spec = dict[str, Any]
 
@@ -160,14 +162,26 @@ class LocalJobs:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def remove(self, key: JobKey) -> None:
-        """Delete the job's folder, and its namespace's if that is empty now."""
+        """Delete the job's folder, and its namespace's if that is empty now. Its uid stays among `past`."""
         folder = self.folder(key)
+        if (manifest := self.read(key)) is not None:
+            mark = self._past(key) / manifest["metadata"]["uid"]
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
         folder.job.unlink(missing_ok=True)  # first: without it the job is gone, whatever is left
         shutil.rmtree(folder.path, ignore_errors=True)
         try:
             folder.path.parent.rmdir()
         except OSError:
             return
+
+    def past(self, key: JobKey) -> frozenset[str]:
+        """Return the uids of the jobs of this name that were deleted here."""
+        place = self._past(key)
+        return frozenset(path.name for path in place.iterdir()) if place.is_dir() else frozenset()
+
+    def _past(self, key: JobKey) -> Path:
+        return self.root / _DELETED / key.namespace / key.name
 
 
 def _now() -> str:
