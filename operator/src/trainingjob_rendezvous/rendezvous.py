@@ -34,7 +34,7 @@ from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, 
 from trainingjob_rendezvous.quorum.adoption import ran
 from trainingjob_rendezvous.quorum.decide import quorum
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
-from trainingjob_rendezvous.quorum.links import apart, with_cut, words_of
+from trainingjob_rendezvous.quorum.links import apart, formed_with, with_cut, words_of
 from trainingjob_rendezvous.quorum.members import Agent, AgentId, Member, Members
 from trainingjob_rendezvous.report import LONGEST_TEXT, Requests, assemble
 from trainingjob_rendezvous.saves import Saves
@@ -262,7 +262,8 @@ class Rendezvous:
             case Action.ADOPT | Action.RUN:
                 running = generation if decision.action is Action.ADOPT else history.generation
                 line = running if running is not None and running.purpose == "Train" else history.line
-                self.history = replace(history, generation=running, stage=Stage.RUNNING, since=now, settled=True, line=line)
+                cuts = formed_with(history.cuts, running, now)
+                self.history = replace(history, generation=running, stage=Stage.RUNNING, since=now, settled=True, line=line, cuts=cuts)
             case Action.PROPOSE:
                 self.history = replace(history, generation=generation, stage=Stage.PROPOSED, since=now, regroup=False)
             case Action.OVER if not history.settled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rendezvous_world import HEARTBEAT, World
 from trainingjob_api.contract.messages import Phase, Stage, Stop
+from trainingjob_rendezvous.quorum.links import TOGETHER_SECONDS
 from trainingjob_rendezvous.rendezvous import Rendezvous
 
 
@@ -174,6 +175,19 @@ def test_a_link_that_is_whole_again_keeps_nobody_out() -> None:
     world.faults.heal()
     assert seconds_until_a_step(world, 60.0) <= HEARTBEAT
     assert seated(world) == [0, 1, 2]
+
+
+def test_a_job_that_cannot_train_without_both_goes_on_soon_after_the_link_is_whole_again() -> None:
+    world = World(replicas=2, spares=0, min_workers=2)
+    go_on(world, 50)
+    world.faults.cut(0, 1, world.now)
+    go_on(world, 3000)
+    world.faults.heal()
+    assert seconds_until_a_step(world, 60.0) <= TOGETHER_SECONDS + HEARTBEAT
+    assert rendezvous_of(world).report().links == ""
+    before = rendezvous_of(world).live()
+    go_on(world, 100)
+    assert rendezvous_of(world).live() == before, "nobody is parted again"
 
 
 def test_a_link_that_stays_cut_is_tried_seldom() -> None:

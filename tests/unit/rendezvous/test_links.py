@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rendezvous_builders import make_generation, make_history, make_intent, make_member, make_state
+from rendezvous_builders import make_generation, make_history, make_intent, make_log, make_member, make_state
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, Phase, Stage
 from trainingjob_api.contract.stamps import MemberStamp
@@ -17,9 +17,11 @@ from trainingjob_rendezvous.quorum.links import (
     AGAIN_SECONDS,
     FIRST_APART_SECONDS,
     LONGEST_APART_SECONDS,
+    TOGETHER_SECONDS,
     Cut,
     Pair,
     apart,
+    formed_with,
     left_out,
     with_cut,
     words,
@@ -137,8 +139,34 @@ class TestTheNextGeneration:
         assert decision.generation.purpose == "Save", "what is in memory is brought to storage, by those who can reach each other"
         assert workers(decision) == [0, 1]
 
+    def test_tries_a_pair_again_that_the_job_cannot_train_without(self) -> None:
+        idle = self.idle[:2]
+        cuts = {pair(0, 1): Cut(at=10.0, until=610.0, times=6), pair(0, 2): Cut(at=12.0, until=42.0)}
+        history = make_history(GENERATION, cuts=cuts, log=make_log(checkpoint=7))
+        decision = quorum(11.0, idle, make_intent(2), history)
+        assert (decision.action, decision.wake_at) == (Action.NOTHING, 10.0 + TOGETHER_SECONDS)
+        decision = quorum(10.0 + TOGETHER_SECONDS, idle, make_intent(2), history)
+        assert (decision.generation and decision.generation.purpose, workers(decision)) == ("Train", [0, 1])
+
+    def test_tries_no_pair_again_without_which_there_are_enough(self) -> None:
+        assert workers(quorum(500.0, self.idle, make_intent(), make_history(GENERATION, cuts={pair(0, 2): Cut(0.0, 600.0)}))) == [0, 1]
+
+    def test_waits_where_the_pair_would_not_be_enough_either(self) -> None:
+        history = make_history(GENERATION, cuts={pair(0, 1): Cut(0.0, 600.0)}, log=make_log(checkpoint=7))
+        assert quorum(500.0, self.idle[:2], make_intent(min_workers=3), history).action is Action.NOTHING
+
 
 class TestWhatIsRemembered:
+    def test_a_pair_that_is_tried_before_its_time_is_not_kept_apart_longer(self) -> None:
+        cuts = with_cut({}, [pair(0, 1)], 100.0, formed=False)
+        for now in (108.0, 116.0, 124.0, 132.0):
+            cuts = with_cut(cuts, [pair(0, 1)], now, formed=False)
+            assert cuts[pair(0, 1)] == Cut(at=now, until=now + FIRST_APART_SECONDS, times=1)
+
+    def test_who_has_formed_a_group_is_not_kept_apart_any_more(self) -> None:
+        cuts = with_cut({}, [pair(0, 1), pair(0, 3)], 100.0, formed=False)
+        assert apart(formed_with(cuts, GENERATION, 110.0), 110.0) == {pair(0, 3)}
+
     def test_a_first_cut_keeps_nobody_apart_and_a_second_soon_does(self) -> None:
         assert apart(with_cut({}, [pair(0, 2)], 1.0, formed=True), 1.0) == frozenset(), "the clock may just have begun"
         cuts = with_cut({}, [pair(0, 2)], 100.0, formed=True)

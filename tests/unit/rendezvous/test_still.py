@@ -53,6 +53,18 @@ CASES = {
     ),
     "all compute": (GENERATION, (COMPUTES,) * 3, Stall.STEP, "workers 0, 1 and 2 compute step 241 for unusually long"),
     "all wait": (GENERATION, (WAITS,) * 3, Stall.HANG, "all ranks wait for each other in a collective, and nothing moves"),
+    "a slow network": (
+        GENERATION,
+        (make_stamp(waits=True, watched=True, quiet_seconds=2.0), make_stamp(waits=True, watched=True), WAITS),
+        Stall.STEP,
+        "all ranks are in a collective, and bytes move: the network is slow, or there is much to exchange",
+    ),
+    "no byte moves": (
+        GENERATION,
+        (make_stamp(waits=True, watched=True, quiet_seconds=2.0),) * 3,
+        Stall.HANG,
+        "all ranks wait for each other in a collective, and nothing moves",
+    ),
     "a stopped process": (GENERATION, (WAITS, make_stamp(stopped=True), WAITS), Stall.HANG, "worker 1 is stopped by a signal"),
     "a checkpoint is read": (FROM_STORAGE, (RESTORES, WAITS, WAITS), Stall.RESTORING, "worker 0 reads the checkpoint; the others wait"),
     "a peer's state": (

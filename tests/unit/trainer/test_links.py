@@ -133,6 +133,16 @@ def test_silence_on_all_connections_is_counted_while_no_byte_moves() -> None:
     assert scene.told[-1].quiet_seconds == 0.0
 
 
+def test_whoever_waits_for_long_while_bytes_move_says_once_that_it_counts_them() -> None:
+    scene = Scene()
+    for _ in range(20):
+        scene.bytes += 1
+        scene.wait(0.5)
+    assert [(links.watched, links.quiet_seconds) for links in scene.told] == [(True, 0.0)]
+    scene.watch.ended()
+    assert len(scene.told) == 1
+
+
 def test_a_process_without_the_processor_counts_no_silence() -> None:
     scene = Scene()
     scene.wait(40.0, tick=8.0)

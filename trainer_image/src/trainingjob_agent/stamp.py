@@ -182,6 +182,7 @@ def outward(member: MemberId, stamp: Stamp, now_ns: int, step_seconds: float, li
         step_seconds=step_seconds,
         cut_off=seen.cut_off if seen is not None else (),
         quiet_seconds=seen.quiet_seconds if seen is not None else 0.0,
+        watched=seen is not None and seen.watched,
     )
 
 

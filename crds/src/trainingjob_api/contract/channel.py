@@ -92,6 +92,8 @@ class Links(Record):
     """Workers whose connection stands still."""
     quiet_seconds: float = 0.0
     """Seconds without a byte on any connection, while this process had the processor."""
+    watched: bool = False
+    """The bytes on the connections are counted: it has waited in a collective for long."""
 
 
 class OpenAttempt(Record):

@@ -47,6 +47,8 @@ class MemberStamp(Record):
     """Workers whose connection to this process stands still: what was sent to them is not acknowledged, or they do not answer."""
     quiet_seconds: float = 0.0
     """Seconds for which it has waited in a collective, had the processor, and seen no byte move on the group's connections."""
+    watched: bool = False
+    """It looks at these connections: `quiet_seconds` of 0 means that bytes move."""
 
     def waits(self) -> bool:
         """It is inside a collective."""

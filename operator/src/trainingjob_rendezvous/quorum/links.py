@@ -1,7 +1,8 @@
 """Which workers cannot reach each other, though the rendezvous hears both, and who of them stays out for it. Pure.
 
 The evidence is the kernels': data, or a call, that was sent again and again without an answer. After a cut the group is formed again
-with all, since the cut may be over. Only a pair that cannot form it either, or is cut again soon, is kept apart for a while.
+with all, since the cut may be over. Only a pair that cannot form it either, or is cut again soon, is kept apart for a while. Where the
+job cannot train without both, to keep them apart gains nothing: they are tried together every few seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation
@@ -20,6 +21,8 @@ AGAIN_SECONDS = 60.0
 """A pair that is cut twice within this time is kept apart."""
 FIRST_APART_SECONDS, LONGEST_APART_SECONDS = 30.0, 600.0
 """How long a pair is kept apart, doubling each time: every try of one that is still cut costs the others some seconds."""
+TOGETHER_SECONDS = 5.0
+"""A pair that the job cannot train without is tried together so long after it was seen cut."""
 
 Pair = frozenset[AgentId]
 """Two pods."""
@@ -71,9 +74,22 @@ def with_cut(cuts: Cuts, pairs: Iterable[Pair], now: float, *, formed: bool) -> 
             found[pair] = Cut(at=now)
             continue
         times = before.times + 1 if now < before.until + LONGEST_APART_SECONDS else 1
+        if now < before.until:  # it was tried together before its time, since the job cannot train without it
+            times = before.times
         pause = min(LONGEST_APART_SECONDS, FIRST_APART_SECONDS * 2.0 ** min(times - 1, 10))
         found[pair] = Cut(at=now, until=now + pause, times=times)
     return {pair: cut for pair, cut in found.items() if now < max(cut.at, cut.until) + LONGEST_APART_SECONDS}
+
+
+def formed_with(cuts: Cuts, generation: Generation | None, now: float) -> Cuts:
+    """Return what is remembered once the generation is formed: none of its pairs is kept apart any more."""
+    pods = {AgentId(seat.member.worker, seat.member.incarnation) for seat in generation.seats} if generation is not None else set()
+    return {pair: replace(cut, until=min(cut.until, now)) if pair <= pods else cut for pair, cut in cuts.items()}
+
+
+def newest_cut(cuts: Cuts, pairs: Iterable[Pair]) -> float:
+    """Return when one of these pairs was seen cut last."""
+    return max((cuts[pair].at for pair in pairs), default=-math.inf)
 
 
 def is_recent(cuts: Cuts, pairs: Iterable[Pair], now: float) -> bool:

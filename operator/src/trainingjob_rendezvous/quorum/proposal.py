@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation, GenerationId, Restore, Source, State, Stop
 from trainingjob_rendezvous.quorum.history import Action, Decision, History
-from trainingjob_rendezvous.quorum.links import apart, left_out
-from trainingjob_rendezvous.quorum.members import Member, by_id
+from trainingjob_rendezvous.quorum.links import TOGETHER_SECONDS, Pair, apart, left_out, newest_cut
+from trainingjob_rendezvous.quorum.members import AgentId, Member, by_id
 from trainingjob_rendezvous.quorum.seats import (
     Seating,
     as_seats,
@@ -38,22 +39,21 @@ def propose(now: float, members: Sequence[Member], intent: Intent, history: Hist
     if state is None and not waits and history.opened(attempt) and now < history.since + history.patience:
         return Decision(reason="waiting for lost agents to come back with their state", wake_at=history.since + history.patience)
     holders = {member.agent for member in idle if state is not None and usable(member, attempt) == state}
-    out = left_out(apart(history.cuts, now), {member.agent for member in idle}, intent, keep=holders)
-    idle = [member for member in idle if member.agent not in out]
+    everyone, present = idle, {member.agent for member in idle}
+    pairs = frozenset(pair for pair in apart(history.cuts, now) if pair <= present)
+    out = left_out(pairs, present, intent, keep=holders)
+    idle = [member for member in everyone if member.agent not in out]
     if intent.stop is not None:
         return _stop(now, idle, intent.stop, history, state)
     if waits:
         return Decision(reason="the script has failed; it starts again after a pause")
-    incumbents = {seat.member: seat.slot for seat in history.generation.seats} if history.generation else {}
-    seating = seat(wanted(idle, intent), intent, incumbents)
-    holder = lone_holder(_ranks(seating), idle, attempt)
-    if holder is not None and seating:  # a holder that is to go is kept for somebody to copy from it, not to train alone
-        seating = with_holder(seating, holder, intent)
+    seating = _seating(idle, attempt, intent, history)
     ready = ready_times(seating, intent)
     if state is None and history.opened(attempt):
         return Decision(reason=f"nobody holds the state of attempt {attempt} any more", state_lost=True)
     if len(ready) < needed_workers(intent):
-        return _hold(now, idle, intent, history, state, len(ready))
+        hold = _hold(now, idle, intent, history, state, len(ready))
+        return _together(now, everyone, out, pairs, hold, attempt, intent, history)
     return _train(now, seating, ready, attempt, intent, history)
 
 
@@ -68,6 +68,41 @@ def _hold(now: float, idle: Sequence[Member], intent: Intent, history: History, 
     if state is not None and _unsaved(state, history):
         return _save(now, idle, state, history, "save while too few workers are ready")
     return Decision(reason=f"{ready} of at least {needed_workers(intent)} workers are ready")
+
+
+def _together(
+    now: float,
+    everyone: Sequence[Member],
+    out: frozenset[AgentId],
+    pairs: frozenset[Pair],
+    hold: Decision,
+    attempt: int,
+    intent: Intent,
+    history: History,
+) -> Decision:
+    """Too few workers without those left out: to keep a pair apart gains nothing then, so it is tried again after some seconds.
+
+    What is in memory is saved before that: `hold` is what to do until then.
+    """
+    if not out or hold.action is not Action.NOTHING:
+        return hold
+    seating = _seating(everyone, attempt, intent, history)
+    ready = ready_times(seating, intent)
+    if len(ready) < needed_workers(intent):
+        return hold
+    again_at = newest_cut(history.cuts, pairs) + TOGETHER_SECONDS
+    if now < again_at:
+        return replace(hold, wake_at=min(again_at, hold.wake_at or again_at))
+    return _train(now, seating, ready, attempt, intent, history)
+
+
+def _seating(idle: Sequence[Member], attempt: int, intent: Intent, history: History) -> Seating:
+    incumbents = {seat.member: seat.slot for seat in history.generation.seats} if history.generation else {}
+    seating = seat(wanted(idle, intent), intent, incumbents)
+    holder = lone_holder(_ranks(seating), idle, attempt)
+    if holder is not None and seating:  # a holder that is to go is kept for somebody to copy from it, not to train alone
+        return with_holder(seating, holder, intent)
+    return seating
 
 
 def _train(now: float, seating: Seating, ready: Sequence[float], attempt: int, intent: Intent, history: History) -> Decision:

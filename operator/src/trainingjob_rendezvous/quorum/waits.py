@@ -44,6 +44,8 @@ def wait_of(generation: Generation, members: Sequence[Member], *, trouble: str =
     if stopped:
         return Wait(Stall.HANG, f"{workers(stopped)} {_are(stopped)} stopped by a signal")
     culprits = [member for member in seated if not _waits(member.stamp)]
+    if not culprits and any(_sees_bytes(member.stamp) for member in seated):
+        return Wait(Stall.STEP, "all ranks are in a collective, and bytes move: the network is slow, or there is much to exchange")
     if not culprits:
         return Wait(Stall.HANG, "all ranks wait for each other in a collective, and nothing moves")
     return _culprits(generation, culprits, len(culprits) < len(seated), trouble)
@@ -86,6 +88,10 @@ def _evaluating(generation: Generation, found: Sequence[Member], rest: str, trou
 
 def _waits(stamp: MemberStamp | None) -> bool:
     return stamp is not None and stamp.waits()
+
+
+def _sees_bytes(stamp: MemberStamp | None) -> bool:
+    return stamp is not None and stamp.watched and stamp.quiet_seconds == 0.0
 
 
 def workers(members: Sequence[Member]) -> str:

@@ -135,12 +135,14 @@ class LinkWatch:
         self._looked = 0.0
         self._moved = -1
         self._quiet = 0.0
+        self._watched = False
+        """The bytes have been counted in this generation."""
         self._told = Links(generation=GenerationId(0, 0, 0))
 
     def begin(self, generation: Generation, rank: int) -> None:
         """Another generation's group is formed from now on."""
         self._generation, self._peers = generation.id, addresses(generation, rank)
-        self._unanswered = {}
+        self._unanswered, self._watched = {}, False
         self._told = Links(generation=generation.id)
         self.ended()
 
@@ -154,7 +156,7 @@ class LinkWatch:
             return
         awake, self._looked = min(now - self._looked, 2 * LOOK_SECONDS), now
         if streams is not None:
-            before, self._moved = self._moved, self._count(streams)
+            before, self._moved, self._watched = self._moved, self._count(streams), True
             self._quiet = self._quiet + awake if self._moved == before else 0.0
         self._say(self._cut_off(now), self._quiet)
 
@@ -167,10 +169,12 @@ class LinkWatch:
 
     def _say(self, cut_off: tuple[int, ...], quiet: float) -> None:
         whole = float(int(quiet))
-        if self._generation is None or (cut_off, whole) == (self._told.cut_off, self._told.quiet_seconds):
+        if self._generation is None:
             return
-        self._told = Links(generation=self._generation, cut_off=cut_off, quiet_seconds=whole)
-        self._tell(self._told)
+        seen = Links(generation=self._generation, cut_off=cut_off, quiet_seconds=whole, watched=self._watched)
+        if seen != self._told:
+            self._told = seen
+            self._tell(seen)
 
     def _cut_off(self, now: float) -> tuple[int, ...]:
         """The workers that do not answer: to whom data, or a call, was sent again, and without avail for long enough."""
