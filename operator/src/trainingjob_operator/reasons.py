@@ -185,9 +185,9 @@ def _progress(old: Status, new: Status) -> list[Event]:
         newest = "there is no checkpoint yet" if new.checkpoint is None else f"the newest checkpoint is step {new.checkpoint}"
         events.append(normal(Reason.STORAGE_WORKS, f"storage works again; {newest}"))
     ready = new.condition("Ready")
-    if ready is not None and ready.reason in _STALLS and _became(old, new, "Ready", "False"):
+    if ready is not None and ready.reason in _STALLS and not _is_held_up(old):
         events.append(Event(EventType.WARNING, ready.reason, ready.message))
-    if _became(old, new, "Ready"):
+    if _became(old, new, "Ready") and old.phase not in ("Evaluating", "Finishing"):
         again = old.phase in ("Recovering", "RollingBack", "Stalled")
         events.append(normal(Reason.RECOVERED if again else Reason.STARTED, _message(new, "Ready")))
     cut = _links(new)
@@ -198,6 +198,11 @@ def _progress(old: Status, new: Status) -> list[Event]:
     if new.checkpoint is not None and (old.checkpoint is None or new.checkpoint > old.checkpoint):
         events.append(normal(Reason.CHECKPOINT_COMMITTED, f"checkpoint {new.checkpoint} is in storage"))
     return events
+
+
+def _is_held_up(status: Status) -> bool:
+    ready = status.condition("Ready")
+    return ready is not None and ready.reason in _STALLS
 
 
 def _links(status: Status) -> str:

@@ -31,6 +31,15 @@ STORY = {
     "steps again": (new(phase="Recovering"), new(conditions=(make_condition("Ready"),)), ["Recovered"]),
     "steps of another attempt": (new(phase="RollingBack"), new(conditions=(make_condition("Ready"),)), ["Recovered"]),
     "the first step of a life": (new(phase="Starting"), new(conditions=(make_condition("Ready"),)), ["Started"]),
+    "steps after an evaluation": (new(phase="Evaluating"), new(conditions=(make_condition("Ready"),)), []),
+    "steps after a measurement that the end began with": (new(phase="Finishing"), new(conditions=(make_condition("Ready"),)), []),
+    "steps after a stall": (new(phase="Stalled"), new(conditions=(make_condition("Ready"),)), ["Recovered"]),
+    "a stall before the first step": (OLD, new(conditions=(make_condition("Ready", False, reason="Compiling"),)), ["Compiling"]),
+    "another stall": (
+        new(conditions=(make_condition("Ready", False, reason="Compiling"),)),
+        new(conditions=(make_condition("Ready", False, reason="Hanging"),)),
+        [],
+    ),
     "woken by a rollback": (
         new(conditions=(make_condition("Complete"),)),
         new(attempt=2, rendezvous={"epoch": 2}, conditions=(make_condition("Complete", False),)),

@@ -131,6 +131,42 @@ def test_a_job_that_cannot_train_without_the_cut_worker_says_so() -> None:
     assert (seen.job.status.phase, ready.reason, ready.message) == ("Recovering", "WaitingForLink", CUT)
 
 
+def before_its_first_step(stall: str = "") -> Report:
+    return make_report(step=None, stalled=stall, waits_for=WORDS if stall else "", samples_per_second=0.0)
+
+
+@pytest.mark.parametrize(
+    ("stall", "reason", "events"),
+    [
+        ("Storage", "WaitingForStorage", ["WaitingForStorage"]),
+        ("Compile", "Compiling", ["Compiling"]),
+        ("Hang", "Hanging", ["Hanging"]),
+        ("Restoring", "Restoring", []),
+    ],
+)
+def test_a_stall_before_the_first_step_has_its_reason_and_is_told_once(stall: str, reason: str, events: list[str]) -> None:
+    seen = make_seen(make_job(make_status(phase="Starting", step=None)), report=before_its_first_step())
+    seen = later(seen, before_its_first_step(), 1.0)
+    assert shown(seen.job.status)[:3] == ("Starting", "False", "NotTraining")
+    report = before_its_first_step(stall)
+    decided = plan(replace(seen, report=report), SETTINGS, NOW + timedelta(seconds=2))
+    assert shown(decided.status)[:3] == ("Starting", "False", reason)
+    ready = decided.status.condition("Ready")
+    assert ready is not None
+    assert ready.message == WORDS
+    assert [event.reason for event in decided.events] == events
+    seen = later(seen, report, 2.0)
+    assert plan(seen, SETTINGS, NOW + timedelta(seconds=3)).events == ()
+    unheard = replace(seen, report=None, reporting=False, connecting=True)
+    assert plan(unheard, SETTINGS, NOW + timedelta(seconds=4)).status.condition("Ready") == ready, "another operator leaves it as it was"
+
+
+def test_what_held_up_another_attempt_is_no_reason() -> None:
+    seen = make_seen(make_job(make_status(phase="RollingBack", attempt=2, opened_attempt=1)))
+    seen = later(seen, make_report(step=None, stalled=Stall.HANG, waits_for=WORDS), 1.0)
+    assert shown(seen.job.status)[2] == "NotTraining"
+
+
 def test_the_rendezvous_is_told_where_the_workers_are() -> None:
     pods = (*(make_pod(index, node=f"node-{index % 2}") for index in range(3)), make_rendezvous())
     intent = plan(make_seen(pods=pods), SETTINGS, NOW).intent

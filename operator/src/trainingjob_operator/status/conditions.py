@@ -13,7 +13,7 @@ from trainingjob_operator.policy import Course, Decision, gang, rollback, suspen
 from trainingjob_operator.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.reasons import Reason
 from trainingjob_operator.state import Observed
-from trainingjob_operator.status.phase import is_under_way
+from trainingjob_operator.status.phase import is_held_up, is_under_way, is_untold
 from trainingjob_operator.status.script import is_script
 from trainingjob_operator.status.stall import reason
 from trainingjob_operator.status.storage import kept_words, storage_words, without_training
@@ -53,7 +53,9 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
 def _unready(seen: Observed, decision: Decision) -> Reason:
     """Why no step is taken. Without a report: as it was."""
     report, before = current_report(seen), seen.job.status.condition("Ready")
-    if not is_under_way(seen, decision):
+    if report is not None and is_held_up(seen, decision):
+        return reason(report)
+    if not is_under_way(seen, decision) and not is_untold(seen, decision):
         cut = decision.course is Course.RUNNING and report is not None and report.links
         return Reason.WAITING_FOR_LINK if cut else Reason.NOT_TRAINING
     if report is not None:

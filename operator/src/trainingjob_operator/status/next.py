@@ -23,7 +23,7 @@ from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Observed
 from trainingjob_operator.status import script
 from trainingjob_operator.status.conditions import conditions
-from trainingjob_operator.status.phase import JobPhase, is_stalled, is_training, is_under_way, phase
+from trainingjob_operator.status.phase import JobPhase, is_stalled, is_training, is_under_way, is_untold, phase
 from trainingjob_operator.status.stall import ROWS
 from trainingjob_operator.status.storage import commit_time, storage_words
 from trainingjob_operator.status.waiting import obstacle, released
@@ -114,7 +114,7 @@ def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> s
         return f"{workers} of {seen.job.spec.workers.replicas} workers train{cut}"
     if report is not None and (report.stalled or report.links):
         return report.waits_for or report.links
-    if report is None and before is not None and is_under_way(seen, decision):
+    if report is None and before is not None and (is_under_way(seen, decision) or is_untold(seen, decision)):
         return before.message
     return "no step is taken"
 

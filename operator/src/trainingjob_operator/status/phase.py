@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from trainingjob_operator.ledger import Row
 from trainingjob_operator.policy import Course, Decision
-from trainingjob_operator.policy.wanted import current_report
+from trainingjob_operator.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.state import Observed, PodPhase, Role
 from trainingjob_operator.status import script
 from trainingjob_operator.status.stall import phase_of
@@ -79,6 +79,22 @@ def is_under_way(seen: Observed, decision: Decision) -> bool:
     if not ours or report.stage != "Running" or report.world == 0:
         return False
     return script.runs(report) if script.is_script(seen.job) else report.step is not None
+
+
+def is_held_up(seen: Observed, decision: Decision) -> bool:
+    """A generation of the wanted attempt runs, and its rendezvous says what holds it up, perhaps before its first step."""
+    report = current_report(seen)
+    if report is None or not report.stalled or decision.course is not Course.RUNNING or decision.anew:
+        return False
+    ours = report.generation is not None and report.generation.attempt == seen.job.status.attempt
+    return ours and decision.wanted.attempt == seen.job.status.attempt
+
+
+def is_untold(seen: Observed, decision: Decision) -> bool:
+    """An operator that has just begun has not heard yet what holds a job up that takes no steps: it is as it was."""
+    before = seen.job.status.condition("Ready")
+    unheard = decision.course is Course.RUNNING and not decision.anew and is_unheard_yet(seen, decision.wanted)
+    return unheard and before is not None and before.status == "False"
 
 
 def _running(seen: Observed, decision: Decision) -> JobPhase:
