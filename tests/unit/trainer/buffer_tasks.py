@@ -177,9 +177,37 @@ class Merging(Network):
         return super().train(mode)
 
 
+class Following(Counted):
+    """Counts its forward passes; a frozen copy of a weight follows it in each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = nn.Parameter(self.first.weight.detach().clone(), requires_grad=False)
+
+    def hidden(self, features: Tensor) -> Tensor:
+        if self.training:
+            self.slow.data.lerp_(self.first.weight.data, 0.1)
+        return super().hidden(features)
+
+
 MODELS = {
     model.__name__: model
-    for model in (Network, Merging, Masked, Queue, Counted, CountsSamples, Average, ByData, Cached, Growing, Late, Spectral, Measuring)
+    for model in (
+        Network,
+        Merging,
+        Masked,
+        Queue,
+        Counted,
+        CountsSamples,
+        Average,
+        ByData,
+        Cached,
+        Growing,
+        Late,
+        Spectral,
+        Measuring,
+        Following,
+    )
 }
 
 

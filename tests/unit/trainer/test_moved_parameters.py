@@ -48,7 +48,7 @@ def step(moved: MovedParameters, *lanes: Callable[[], None]) -> Tensor:
     moved.keep(several=len(lanes) > 1)
     for lane in lanes:
         lane()
-        moved.end_lane(part, computed=True)
+        moved.end_lane(part, votes=True)
         total += part
     return total
 
@@ -85,12 +85,12 @@ def test_lanes_that_differ_are_refused_by_name():
         moved.check(step(moved, lambda: through_data(made[0].bias), lambda: None))
 
 
-def test_a_lane_without_samples_has_no_say():
+def test_a_lane_that_passes_less_often_has_no_say():
     made = model()
     moved = MovedParameters(made)
     total = step(moved, lambda: through_data(made[0].bias))
     part = torch.ones(WIDTH, dtype=torch.float64)
-    moved.end_lane(part, computed=False)
+    moved.end_lane(part, votes=False)
     assert moved.check(total + part)
 
 

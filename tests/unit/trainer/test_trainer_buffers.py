@@ -167,6 +167,31 @@ def test_spectral_normalisation_needs_no_word_and_keeps_unit_vectors(make_hub):
         assert torch.equal(three[name], functional.normalize(three[name], dim=0)) or abs(float(three[name].norm()) - 1) < 1e-6
 
 
+SINGLY = {"globalBatchSize": 8, "microBatchSize": 1}
+"""Four workers pass the model twice in a step; of three, one passes it twice and two three times."""
+
+
+def test_lanes_that_pass_the_model_less_often_take_over_what_the_first_one_made(make_hub):
+    spec = spec_of("Following", reduction="Deterministic", lanes=3, **SINGLY)
+    one, two, three = (trained(make_hub, spec, world).final() for world in (1, 2, 3))
+    assert int(one["model/passes"]) == 6 * 3
+    assert [name for name in one if not torch.equal(one[name], two[name]) or not torch.equal(one[name], three[name])] == []
+
+
+def test_a_lost_worker_may_make_passes_uneven(make_hub):
+    spec = spec_of("Following", steps=200, **SINGLY)
+    hub = make_hub(spec, 4, wait=False)
+    hub.start()
+    hub.wait(lambda: len(hub.generations[-1].seats) == 4 if hub.generations else False, "four train")
+    hub.wait_step(1, 5)
+    hub.kill(1)
+    hub.wait(lambda: len(hub.generations[-1].seats) == 3, "three train")
+    hub.slots = 3
+    del hub.trainees[1]
+    hub.wait_done()
+    assert 200 * 2 < int(hub.final()["model/passes"]) < 200 * 3
+
+
 def test_an_evaluation_leaves_no_trace_in_the_buffers(make_hub):
     final = trained(make_hub, spec_of("Measuring")).final()
     assert float(final["model/calls"]) == 0

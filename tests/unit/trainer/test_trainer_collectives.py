@@ -136,6 +136,12 @@ def test_a_group_of_another_size_after_a_loss(make_hub):
         ("sync", {}, {"reduction": "Deterministic"}, "spec.training.reduction: with Deterministic a worker computes several parts"),
         ("hidden", {}, {"reduction": "Deterministic"}, "torch.distributed.all_reduce: with reduction: Deterministic"),
         ("sync", {"samples": 49}, {}, "the last batch of an epoch has 1 samples, too few"),
+        (
+            "hidden",
+            {},
+            {"globalBatchSize": 5, "microBatchSize": 1},
+            "a batch has 5 samples, too few to give each of 2 workers as many parts",
+        ),
         ("uneven", {}, {"globalBatchSize": 11}, "do not match: rank 0 calls all_gather of 18 float32, rank 1 all_gather of 15 float32"),
         ("alone", {}, {}, "do not match: rank 0 calls barrier, rank 1 no further collective"),
         ("send", {}, {}, "torch.distributed.send is not offered to a task"),

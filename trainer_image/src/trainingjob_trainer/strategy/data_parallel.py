@@ -91,8 +91,8 @@ class DataParallel:
         self._names: Sequence[str] = ()
         self._loss = self._weight = 0.0
         """Sums of the lane that was computed last."""
-        self._samples = 0
-        """Of that lane."""
+        self._passes, self._is_whole = 0, False
+        """How often that lane went through the model, and whether that is as often as the first one, which has the most samples."""
 
     def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
         """Any one of them is enough."""
@@ -115,13 +115,22 @@ class DataParallel:
                 "with reduction: Deterministic each worker computes several parts of a batch, one after another, and a collective would mix"
                 " parts that do not belong together; set spec.training.reduction: Fast"
             )
-        fewest, size = self._order.smallest_batch(), self._spec.micro_batch_size
-        if len(share(fewest, self._world, self._world - 1)) < piece_count(fewest, self._world, size):
-            return (
-                f"every worker must take part in every step, and the last batch of an epoch has {fewest} samples, too few to give each of"
-                f" {self._world} workers as many parts; set spec.training.globalBatchSize or workers.replicas so that it is larger"
-            )
+        batches = {
+            "a batch": min(self._spec.global_batch_size, len(self._dataset)),
+            "the last batch of an epoch": self._order.smallest_batch(),
+        }
+        for what, samples in batches.items():
+            if self._has_fewer(samples, self._world - 1):
+                parts = " of one sample" if self._spec.micro_batch_size == 1 else ""
+                return (
+                    f"every worker must take part in every step, and {what} has {samples} samples, too few to give each of {self._world}"
+                    f" workers as many parts{parts}; set spec.training.globalBatchSize, microBatchSize or workers.replicas so that it has"
+                )
         return ""
+
+    def _has_fewer(self, samples: int, lane: int) -> bool:
+        """Whether a lane of a batch of so many samples goes through the model less often than the first one."""
+        return len(share(samples, self._lanes, lane)) < piece_count(samples, self._lanes, self._spec.micro_batch_size)
 
     def _reduction(self, tensor: Tensor) -> Reduction:
         if self._spec.reduction == "Fast":
@@ -153,9 +162,10 @@ class DataParallel:
         return Outcome(decision, loss_sum / weight if weight else math.nan, len(ids), updated)
 
     def _check_moved(self, samples: int) -> None:
-        """See that all ranks know what the lanes made of the parameters, those without a sample too."""
-        has_idle_rank = lanes_of(self._world - 1, self._world, self._lanes).start >= min(samples, self._lanes)
-        if self._moved.check(self._tail[self._moves]) and has_idle_rank:
+        """See that all ranks know what the lanes made of the parameters, those too whose lanes are smaller or have no sample."""
+        first = lanes_of(self._world - 1, self._world, self._lanes).start  # of the rank with the smallest lanes
+        lacks = first >= self._lanes or self._has_fewer(samples, first)
+        if self._moved.check(self._tail[self._moves]) and lacks:
             try:
                 self._moved.spread(self._transport)
             except Interrupted:
@@ -261,10 +271,11 @@ class DataParallel:
         """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going."""
         positions = share(len(ids), self._lanes, lane)
         size = self._spec.micro_batch_size
-        pieces = list(micro_batches(ids[positions.start : positions.stop], size, piece_count(len(ids), self._lanes, size)))
+        count = piece_count(len(ids), self._lanes, size)
+        pieces = list(micro_batches(ids[positions.start : positions.stop], size, count))
         self._gradients.clear()
         self._loss = self._weight = 0.0
-        self._samples = len(positions)
+        self._passes, self._is_whole = len(pieces), len(pieces) == count
         seed_lane(self._spec.seed, self._state.step, lane)
         if launch is not None and not pieces:
             self._gradients.arm(launch, early=False)
@@ -283,9 +294,9 @@ class DataParallel:
         head = [*word, self._loss, self._weight, self._gradients.missed, *self._gradients.used()]
         self._tail[: self._used.stop] = torch.tensor(head, dtype=torch.float64)
         self._tail[self._changes].zero_()
-        self._moved.end_lane(self._tail[self._moves], computed=lane is not None and self._samples > 0)
-        if lane is not None and self._samples:
-            self._buffers.end_lane(self._weight, self._tail[self._changes], leads=lane == 0)
+        self._moved.end_lane(self._tail[self._moves], votes=lane is not None and self._is_whole)
+        if lane is not None and self._passes:
+            self._buffers.end_lane(self._weight, self._tail[self._changes], leads=lane == 0, votes=self._is_whole)
 
     def _update(self, samples: int, weight: float) -> None:
         if weight not in (0.0, samples):

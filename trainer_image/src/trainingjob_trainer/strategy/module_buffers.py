@@ -69,13 +69,14 @@ class ModuleBuffers:
             place.put_back(copy=differing([place.tensor], [place.before])[0])
 
     @torch.no_grad()
-    def end_lane(self, weight: float, into: Tensor, *, leads: bool) -> None:
+    def end_lane(self, weight: float, into: Tensor, *, leads: bool, votes: bool = True) -> None:
         """Take what a lane made of the buffers, and put them back.
 
         Args:
             weight: the lane's.
             into: float64, `width` elements; gets the lane's part of the sum.
             leads: the lane is the first of all: what it made is what `launch` broadcasts.
+            votes: its counters must be the other lanes'. A lane that goes through the model less often has no say.
 
         Raises:
             UserMistake: a buffer has changed of which nothing is known, or has lost its shape or type.
@@ -90,6 +91,8 @@ class ModuleBuffers:
             if has_changed:
                 _take(place, value)
         if self._counters:
+            into[self._changes :] = 0.0
+        if self._counters and votes:
             checks = [number for place in self._counters for number in _check(place.value())]
             into[self._changes :] = torch.tensor(checks, dtype=torch.float64)
         if leads and self._sent:

@@ -19,7 +19,7 @@ from trainingjob_trainer.checks.mistakes import UserMistake
 from trainingjob_trainer.transport.port import Interrupted, Transport
 
 WIDTH = 3
-"""Numbers in the tail: lanes with samples, the sum of h, the sum of h * h; h is a hash of what a lane made, and 0 if nothing moved."""
+"""Numbers in the tail: lanes that have a say, the sum of h, the sum of h * h; h is a hash of what a lane made, and 0 if nothing moved."""
 COMPARED_STEPS = 3
 """A teacher that is still what its student is may move in the second step only, or in the third."""
 _PRIME = 65521
@@ -75,19 +75,19 @@ class MovedParameters:
             self._mark()
 
     @torch.no_grad()
-    def end_lane(self, into: Tensor, *, computed: bool) -> None:
+    def end_lane(self, into: Tensor, *, votes: bool) -> None:
         """Take what a lane made of the parameters, and put them back.
 
         Args:
             into: float64, WIDTH elements; gets the lane's part of the sum.
-            computed: whether the lane has samples.
+            votes: it must be what the other lanes make of them. A lane that goes through the model less often has no say.
         """
         moved = self._moved()
         self._known.update(moved)
         if moved and not self._after:
             self._after = {number: _copy(self._named[number][1]) for number in moved}
         hashed = float(_hash(self._named[number][1] for number in moved)) if moved else 0.0
-        into.copy_(torch.tensor([1.0, hashed, hashed * hashed] if computed else [0.0] * WIDTH, dtype=torch.float64))
+        into.copy_(torch.tensor([1.0, hashed, hashed * hashed] if votes else [0.0] * WIDTH, dtype=torch.float64))
         self._restore(moved)
 
     def check(self, total: Tensor) -> bool:
@@ -113,7 +113,7 @@ class MovedParameters:
 
     @torch.no_grad()
     def spread(self, transport: Transport) -> None:
-        """Give rank 0's to the ranks that had no sample. All ranks call it.
+        """Give rank 0's to the ranks whose lanes had no say. All ranks call it.
 
         Raises:
             Interrupted: a peer is lost.
@@ -121,9 +121,12 @@ class MovedParameters:
         mask = torch.zeros(len(self._named), dtype=torch.uint8, device=self._named[0][1].device)
         mask[sorted(self._after)] = 1
         _broadcast(transport, mask)
-        for number in mask.nonzero()[:, 0].tolist():
-            value = self._after.setdefault(number, _copy(self._named[number][1]))
-            self._known.add(number)
+        self._after = {
+            number: _copy(self._named[number][1]) if number not in self._after else self._after[number]
+            for number in mask.nonzero()[:, 0].tolist()
+        }
+        self._known.update(self._after)
+        for value in self._after.values():
             _broadcast(transport, value.reshape(-1).view(torch.uint8))
 
     @torch.no_grad()
