@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch
 from torch import nn
 
 from trainingjob_trainer.checks.mistakes import UserMistake
-from trainingjob_trainer.checks.trial import try_evaluation
+from trainingjob_trainer.checks.trial import _spread, try_evaluation
 from trainingjob_trainer.data import Rows, Splits
 from trainingjob_trainer.learning.evaluation import ClassificationEvaluation
 from trainingjob_trainer.learning.loss import cross_entropy_sum
-from unit.trainer.toy_tasks import CLASSES, Toy
+from unit.trainer.toy_tasks import CLASSES, COLUMNS, Toy
 
 NO_ROWS = torch.tensor([], dtype=torch.int64)
 
@@ -91,6 +92,46 @@ def test_without_held_out_samples_the_evaluation_is_not_called() -> None:
     nothing = splits.test.select(NO_ROWS)
     assert try_evaluation(task, task.model(), Splits(splits.train, nothing, nothing)) == {}
     assert task.seen == []
+
+
+class Recall(Toy):
+    """Judged by the recall of the last class, in Python's numbers."""
+
+    def evaluation(self) -> Any:
+        class Judged:
+            length = 2
+
+            def update(self, model: Any, batch: Any) -> Any:
+                of_class = batch["targets"] == CLASSES - 1
+                hits = model(batch["inputs"]).argmax(dim=1)[of_class] == CLASSES - 1
+                return torch.stack([hits.sum(), of_class.sum()])
+
+            def result(self, statistics: Any) -> Any:
+                hits, count = statistics.tolist()
+                return {"recall": hits / count}
+
+        return Judged()
+
+
+def recall_of(targets: list[int]) -> dict[str, float]:
+    task = Recall({})
+    rows = Rows(inputs=torch.randn(len(targets), COLUMNS), targets=torch.tensor(targets))
+    return try_evaluation(task, task.model(), Splits(rows, rows, rows))
+
+
+def test_data_that_is_stored_by_class_is_tried_on_all_of_them() -> None:
+    assert set(recall_of([0] * 100 + [1] * 100 + [CLASSES - 1] * 100)) == {"recall"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 1000])
+def test_the_samples_that_are_tried_are_spread_over_the_data(count: int) -> None:
+    ids = _spread(count).tolist()
+    assert (len(set(ids)), min(ids), max(ids)) == (min(8, count), 0, count - 1)
+
+
+def test_what_a_result_raises_on_a_few_samples_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert recall_of([0] * 100) == {}
+    assert re.search(r"Judged\.result \(.*\) raised ZeroDivisionError on a few held-out samples: float division by zero", caplog.text)
 
 
 def test_held_out_data_of_another_kind_is_refused() -> None:

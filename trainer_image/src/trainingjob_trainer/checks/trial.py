@@ -7,6 +7,7 @@ without.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainingjob_trainer.checks.mistakes import UserMistake, place_of
 from trainingjob_trainer.checks.returned import batch_of, evaluation_of, metrics_of, statistics_of
 from trainingjob_trainer.data import Batch, Dataset, Splits
 from trainingjob_trainer.learning.collate import to_device
 from trainingjob_trainer.task import Task
 
 SAMPLES = 8
+_log = logging.getLogger(__name__)
 
 
 def try_evaluation(task: Task, model: nn.Module, splits: Splits) -> dict[str, float]:
-    """Evaluate a few held-out samples; return the metrics, {} where no sample is held out.
+    """Evaluate a few held-out samples; return the metrics, {} where no sample is held out or so few give none.
 
     Raises:
         UserMistake: the evaluation, or the held-out data, cannot work as it is.
@@ -34,11 +37,24 @@ def try_evaluation(task: Task, model: nn.Module, splits: Splits) -> dict[str, fl
     if dataset is None:
         return {}
     device = next(model.parameters()).device
-    batch: Batch = to_device(batch_of(dataset, torch.arange(min(SAMPLES, len(dataset)))), device)
+    batch: Batch = to_device(batch_of(dataset, _spread(len(dataset))), device)
     with untouched(model), torch.no_grad():
         model.eval()
         statistics = statistics_of(evaluation, model, batch).to(torch.float64)
-    return metrics_of(evaluation, statistics.cpu())
+    try:
+        return metrics_of(evaluation, statistics.cpu())
+    except UserMistake:
+        raise
+    except Exception as error:  # a ratio without a denominator, for one: all the data may well have what a few samples lack
+        where = place_of(evaluation.result)
+        _log.warning("%s raised %s on a few held-out samples: %s", where, type(error).__name__, error, exc_info=error)
+        return {}
+
+
+def _spread(length: int) -> Tensor:
+    """Return ids from the whole dataset: data that is stored by class begins with one class alone."""
+    count = min(SAMPLES, length)
+    return torch.arange(count) * (length - 1) // max(1, count - 1)
 
 
 def _held_out(splits: Splits) -> Dataset | None:
