@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainingjob_api.contract.channel import Arena
 from trainingjob_api.contract.messages import Stage
+from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.layout import shard_name
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
 from trainingjob_trainer.checkpoint.flat import listed
@@ -95,4 +97,20 @@ def test_a_generation_that_only_saves_waits_for_memory(make_hub, world):
     hub.wait(lambda: all(trainee.standing.phase == "Formed" for trainee in hub.trainees.values()), "formed")
     hub.tell(stage=Stage.RUNNING)
     hub.wait(lambda: bool(hub.committed) and hub.committed[-1].step == step, "saved")
+    hub.close()
+
+
+def test_a_process_that_cannot_map_its_memory_ends_and_says_why(make_hub):
+    # Its thread ended without a word: nothing was ever saved again.
+    hub = make_hub(make_spec({"slow": 0.001}, {"everySteps": 10}, steps=4000), 1)
+    hub.lends = 1
+    hub.start()
+    trainee = hub.trainees[0]
+    hub.wait(lambda: len(trainee.needs) == 2, "one rank has it all: more memory is asked for")
+    need = trainee.needs[1]
+    trainee.say(Arena(path="/proc/self/fd/no-such", offsets=(0, need.bytes), bytes=need.bytes, first=2))
+    hub.wait(lambda: trainee.gone, "it has ended")
+    assert hub.zygote.ended(trainee.pid) == ExitCode.CRASHED
+    assert "snapshot memory cannot be mapped" in hub.log(0, 0)
+    assert "/proc/self/fd/no-such" in hub.log(0, 0)
     hub.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from local_job import until
 from trainingjob_agent.arena import ArenaOwner
 from trainingjob_api.contract.messages import GenerationId, SaveId
 from trainingjob_api.spec.training import Optimizer
@@ -219,4 +221,42 @@ def test_the_first_snapshot_finds_its_memory_touched():
     assert faults < told.length // 4096 // 10
     weight = safetensors.torch.load(bytes(agent.lease.view(told.buffer, told.length)))["model/weight"]
     assert torch.equal(weight, model.weight.detach().reshape(-1))
+    agent.owner.close()
+
+
+class CallsBack:
+    """A lock that calls somebody right after it is released."""
+
+    def __init__(self, released):
+        self._lock, self._released = threading.Lock(), released
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+        self._released()
+
+
+def test_memory_wanted_at_the_moment_the_last_was_got_is_asked_for_by_one_thread():
+    model = nn.Linear(4, 4)
+    agent = Agent()
+    arena = SnapshotArena(agent, TrainingState(model, build_optimizer(Optimizer(name="AdamW"), model)), 1)
+    lend, askers = agent.need_arena, []
+
+    def need_arena(size, buffers):
+        askers.append(threading.current_thread())
+        if askers[-1] is not askers[0]:
+            askers[0].join(60)  # a second thread answers last
+        return lend(size, buffers)
+
+    def released():
+        if askers == [threading.current_thread()] and not arena._growing:
+            arena._want(1 << 20, 2)
+
+    agent.need_arena, arena._wishing = need_arena, CallsBack(released)
+    arena._want(1 << 19, 2)
+    until("grown twice", lambda: len(askers) > 1 and arena.rests())
+    assert len(askers) == len(set(askers)) == 2
+    assert arena._buffers.bytes >= 1 << 20
     agent.owner.close()

@@ -7,6 +7,7 @@ a thread. Until that is done there is no room.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import threading
@@ -20,6 +21,7 @@ from torch import Tensor
 from trainingjob_agent.arena import prefault
 from trainingjob_api.contract.channel import Arena, ExportModel, Snapshot
 from trainingjob_api.contract.messages import SaveId
+from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.layout import shard_name
 from trainingjob_api.storage.manifest import Position, slices_json
 from trainingjob_trainer.channel import Channel, Superseded
@@ -28,8 +30,11 @@ from trainingjob_trainer.checkpoint.shard import plan, write
 from trainingjob_trainer.checkpoint.shares import Piece, shares
 from trainingjob_trainer.checkpoint.state import TrainingState
 
+log = logging.getLogger(__name__)
+
 BUFFERS = 2
 SLACK_BYTES = 4096
+LAST_WORDS_SECONDS = 5.0
 COPIERS = min(4, os.cpu_count() or 1)
 """Threads that copy. The loop waits meanwhile, and one thread does not fill a machine's memory bandwidth."""
 
@@ -154,17 +159,31 @@ class SnapshotArena:
             elif size > self._buffers.bytes or count > len(self._buffers.numbers):
                 self._wanted, self._growing = (size, count), True
                 self._buffers = _NONE  # unmapped: old and new memory are not needed together
-                threading.Thread(target=self._grow, name="arena", daemon=True).start()
+                threading.Thread(target=self._grow_beside, name="arena", daemon=True).start()
+
+    def _grow_beside(self) -> None:
+        """The thread: without memory nothing would ever be saved, so a failure ends the process, and a new life tries."""
+        try:
+            self._grow()
+        except Exception:
+            log.exception("the agent's snapshot memory cannot be mapped; the process ends, and the next one tries again")
+            self._channel.flush(LAST_WORDS_SECONDS)
+            os._exit(ExitCode.CRASHED)
 
     def _grow(self) -> None:
-        """Get what is wanted, and again if more is wanted by then."""
-        while self._growing:
-            wanted = self._wanted
-            buffers = _mapped(self._channel.need_arena(*wanted))
-            with self._wishing:
-                if self._wanted == wanted:
-                    self._buffers, self._growing = buffers, False
+        """Get what is wanted, and again if more is wanted by then. One thread at a time: a later wish starts another."""
+        while not self._try_to_grow():
+            pass
         self._channel.poke()
+
+    def _try_to_grow(self) -> bool:
+        wanted = self._wanted
+        buffers = _mapped(self._channel.need_arena(*wanted))
+        with self._wishing:
+            if self._wanted != wanted:
+                return False
+            self._buffers, self._growing = buffers, False
+            return True
 
 
 def _mapped(arena: Arena) -> _Buffers:
