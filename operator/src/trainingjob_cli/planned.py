@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from trainingjob_api.resource import TrainingJob
-from trainingjob_cli.context import File
+from trainingjob_cli.context import File, say
 from trainingjob_cli.rendering.formats import Objects, ObjectsOption, as_json, as_list, as_yaml
 from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, launchable, requested
 from trainingjob_operator.plan import preview
@@ -25,7 +25,7 @@ def plan(
     output: ObjectsOption = Objects.YAML,
 ) -> None:
     """Print the Kubernetes objects that the operator would make, without making any."""
-    job, _ = requested(file, name, settings, workers, storage)
+    job, _ = requested(file, name, settings, workers, storage, stand_in)
     launchable(job)
     made = objects(job, Settings(), datetime.now(UTC))
     if output is Objects.NAME:
@@ -36,6 +36,13 @@ def plan(
         print(f"# What the operator makes of {file} in namespace {job.metadata.namespace}: {len(made)} objects.")
         print("# Names carry a hash of the job's uid, which the API server gives; here it stands for uid 0. Secrets are left out.")
         print(as_yaml(made), end="")
+
+
+def stand_in(namespace: str, name: str) -> str:
+    """Return a URI in the place of the storage that the manifest does not name, and say so."""
+    uri = f"s3://some-bucket/{namespace}/{name}"
+    say(f"note: spec.checkpoint.storage is missing, which a cluster needs; {uri} stands for it here: name yours with --storage URI")
+    return uri
 
 
 def objects(job: TrainingJob, settings: Settings, now: datetime) -> list[Manifest]:

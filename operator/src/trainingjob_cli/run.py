@@ -140,7 +140,8 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secret
     """Make the job, or bring the one of that name up to date. One that has stored nothing yet is replaced where it must be.
 
     Raises:
-        Mistake: its storage is another job's; or nothing of it was ever started, and its script's launcher would not train as one job.
+        Mistake: its storage is another job's; or nothing of it was ever started, and its script's launcher would not train as one job;
+            or it failed before it trained, and something of it lives still.
         ChangeRefusedError: the manifest differs in a field that cannot change.
     """
     stored, spec = jobs.read(key), json.loads(job.spec.to_json())
@@ -153,8 +154,11 @@ def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secret
     if stored is None:
         jobs.create(whole, directory, Path.cwd())
         return
+    untrained = found.failed and not found.has_trained()
+    if untrained and living(jobs.folder(key)):
+        raise Mistake(f"processes of the earlier run live still: trainingjob delete {key.name} ends them; then run it again")
     try:
-        if found.failed and not found.has_trained():
+        if untrained:
             raise ChangeRefusedError("it failed before it trained: perhaps what was wrong with it is right now")
         jobs.edit(key, lambda known: updated(known, spec, key.name, complete=found.complete))
     except ChangeRefusedError:

@@ -47,6 +47,16 @@ def test_every_command_of_the_table_exists() -> None:
         assert shown.returncode == 0, f"{name}: {shown.stderr}"
 
 
+@pytest.mark.parametrize("options", [[], ["--storage", "s3://bucket/digits"]], ids=["a stand-in", "named"])
+def test_a_plan_of_the_first_example_is_made_as_the_documents_say(options: list[str]) -> None:
+    for document in ("README.md", "docs/first-job.md"):
+        assert re.search(r"`trainingjob plan FILE`.*`--storage URI`", (ROOT / document).read_text()), document
+    words = [*COMMAND, "plan", str(ROOT / "examples/digits.yaml"), *options]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert ("--storage URI" in shown.stderr) is (options == [])
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_whole_manifest_in_the_documents_is_valid(document: Path) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", document.read_text(), re.DOTALL):

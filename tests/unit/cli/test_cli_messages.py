@@ -132,6 +132,14 @@ def test_a_failed_job_that_never_trained_is_tried_again_by_the_same_manifest(fol
     assert "status" not in (jobs.read(KEY) or {})
 
 
+def test_a_failed_job_of_which_something_runs_says_what_ends_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = make_stored(folder, Status(attempt=1, phase="Failed", conditions=(Condition(type="Failed", status="True"),)))
+    monkeypatch.setattr(run, "living", lambda _folder: (7,))
+    with pytest.raises(Mistake, match="processes of the earlier run live still: trainingjob delete digits ends them"):
+        keep(jobs, folder)
+    assert "status" in (jobs.read(KEY) or {})
+
+
 @pytest.mark.parametrize("adopt", [False, True])
 def test_another_jobs_storage_is_refused_before_anything_is_made(folder: Path, capsys: pytest.CaptureFixture[str], adopt: bool) -> None:
     write_log(folder, 10)

@@ -8,14 +8,18 @@ from trainingjob_operator.local.jobs import WORKING_ANNOTATION, LocalJobs
 from unit.cli.stored import BEGUN, KEY, make_stored
 
 
-def test_a_manifest_without_a_storage_gets_one_below_the_state_folder_but_not_in_a_plan(
+def test_a_manifest_without_a_storage_gets_one_below_the_state_folder_and_a_plan_says_what_stands_for_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "job.yaml"
     path.write_text("\n".join(line for line in path.read_text().splitlines() if "storage" not in line))
-    assert main(["plan", str(path)]) == 2
-    assert "spec.checkpoint" in capsys.readouterr().err
+    assert main(["plan", str(path)]) == 0
+    planned = capsys.readouterr()
+    assert "s3://some-bucket/default/digits" in planned.out
+    assert "spec.checkpoint.storage is missing" in planned.err
+    assert "--storage URI" in planned.err
     assert main(["plan", str(path), "--storage", "s3://bucket/digits"]) == 0
+    assert capsys.readouterr().err == ""
     here, there = LocalJobs(folder / "state"), LocalJobs(folder / "other")
     found = [run.requested(path, None, None, None, None, jobs.storage)[0].spec.checkpoint.storage.uri for jobs in (here, there)]
     assert found == [f"file://{folder}/{root}/_storage/default/digits" for root in ("state", "other")]

@@ -9,6 +9,7 @@ import pytest
 from trainingjob_cli.manifest import ManifestError, bundle, chosen, parse
 from trainingjob_cli.reading.documents import documents
 from trainingjob_cli.reading.overrides import overridden
+from trainingjob_operator.local.given import decoded
 from unit.api.manifests import MINIMAL
 from unit.cli.scalars import READ, REFUSED
 
@@ -80,7 +81,7 @@ def test_of_several_jobs_one_is_named() -> None:
     ("secret", "message"),
     [
         (SECRET.replace('"hush"', "1e9"), "Secret keys: stringData.AWS_SECRET_ACCESS_KEY is no text; put it in quotes"),
-        (SECRET.replace("stringData", "data"), "Secret keys: data.AWS_ACCESS_KEY_ID is no base64 of a text"),
+        (SECRET.replace("stringData", "data"), "Secret keys: data.AWS_ACCESS_KEY_ID is no base64"),
         (SECRET.replace("name: keys", ""), "a Secret has no metadata.name; add it"),
     ],
     ids=["a number", "no base64", "no name"],
@@ -91,6 +92,13 @@ def test_a_secret_that_the_api_server_would_refuse_is_refused_without_its_value(
     assert message in str(caught.value)
     assert "hush" not in str(caught.value)
     assert "1000000000" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ['"YWJj\\n"', '"YW\\r\\nJj"', "/w=="], ids=["a line", "lines", "bytes"])
+def test_a_secret_that_the_api_server_takes_is_taken(value: str) -> None:
+    held = chosen(f"{MINIMAL}---{SECRET}data: {{A: {value}}}\n", "job.yaml").secrets
+    assert decoded(held[0]).get("A") == (None if value == "/w==" else "abc")
+    assert decoded(held[0])["AWS_ACCESS_KEY_ID"] == "id"
 
 
 def test_a_manifest_comes_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

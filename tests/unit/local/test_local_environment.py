@@ -123,3 +123,16 @@ def test_who_listens_and_who_connects_meet_at_the_services_port() -> None:
     assert (listener["TRAININGJOB_BIND"], listener["TRAININGJOB_PORT"]) == ("127.0.0.1", "20001")
     worker = resolved({"name": "TRAININGJOB_WORKER", "value": "0"}, {"name": "TRAININGJOB_RENDEZVOUS", "value": "svc:29400"})
     assert worker["TRAININGJOB_RENDEZVOUS"] == "127.0.0.1:20001"
+
+
+def test_bytes_of_a_secret_fail_only_where_a_variable_refers_to_them() -> None:
+    held: Manifest = {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"A": "aWQ=\n", "B": "/w=="}}
+    place = replace(make_place(), given=[held])
+    every, one = {"envFrom": [{"secretRef": {"name": "keys"}}]}, {"name": "V", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "B"}}}
+    pod = make_pod("a", "")
+    pod["spec"]["containers"][0].update(every)
+    found = environment(pod, place)
+    assert found["A"] == "id"
+    assert "B" not in found
+    with pytest.raises(UnresolvedError, match="variable V: Secret keys: B holds bytes that are no UTF-8 text"):
+        environment(make_pod("a", "", env=[one]), place)

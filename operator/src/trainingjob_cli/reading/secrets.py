@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import Any
 
 from trainingjob_cli.reading.documents import ManifestError
+from trainingjob_operator.local.given import from_base64
 from trainingjob_operator.state import Manifest
 
 KINDS = ("Secret", "ConfigMap")
@@ -29,13 +29,13 @@ def checked(body: Manifest, source: str) -> Manifest:
             if not isinstance(value, str):
                 raise ManifestError(f"{source}: {kind} {name}: {part}.{key} is no text; put it in quotes")
             if kind == "Secret" and part == "data" and not _is_base64(value):
-                raise ManifestError(f"{source}: {kind} {name}: data.{key} is no base64 of a text; write it below stringData as it is")
+                raise ManifestError(f"{source}: {kind} {name}: data.{key} is no base64; write it below stringData as it is")
     return {part: body[part] for part in ("apiVersion", "kind", "metadata", "data", "stringData") if body.get(part) is not None}
 
 
 def _is_base64(value: Any) -> bool:
     try:
-        base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+        from_base64(value)
+    except (binascii.Error, ValueError):
         return False
     return True

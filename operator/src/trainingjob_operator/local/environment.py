@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainingjob_api.contract.variables import expand
-from trainingjob_operator.local.given import decoded, values
+from trainingjob_operator.local.given import decoded, given, values
 from trainingjob_operator.local.processes import MARK
 from trainingjob_operator.state import Manifest
 
@@ -101,8 +101,8 @@ def _from_sources(sources: Sequence[Mapping[str, Any]], place: Place) -> dict[st
     for source in sources:
         kind = "Secret" if "secretRef" in source else "ConfigMap"
         reference = source.get("secretRef") or source.get("configMapRef") or {}
-        given = values(place.given, kind, reference.get("name", "")) or {}
-        found |= {source.get("prefix", "") + key: value for key, value in given.items()}
+        held = values(place.given, kind, reference.get("name", "")) or {}
+        found |= {source.get("prefix", "") + key: value for key, value in held.items()}
     return found
 
 
@@ -126,9 +126,12 @@ def _resolved(variable: Mapping[str, Any], pod: Manifest, place: Place) -> str |
 
 def _referred(name: str, kind: str, reference: Mapping[str, Any], place: Place) -> str | None:
     own = place.secrets.get(reference["name"]) if kind == "Secret" else None
-    found = (values(place.given, kind, reference["name"]) if own is None else decoded(own)) or {}
+    manifest = given(place.given, kind, reference["name"]) if own is None else own
+    found = {} if manifest is None else decoded(manifest)
     if reference["key"] in found:
         return found[reference["key"]]
+    if manifest is not None and reference["key"] in (manifest.get("data") or {}):
+        raise UnresolvedError(f"variable {name}: {kind} {reference['name']}: {reference['key']} holds bytes that are no UTF-8 text")
     if name in place.caller:  # a user's own Secret or ConfigMap lives in the cluster; here the caller's environment stands for it
         return place.caller[name]
     if reference.get("optional"):

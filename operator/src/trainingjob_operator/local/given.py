@@ -34,16 +34,37 @@ def read(folder: JobFolder) -> tuple[Manifest, ...]:
 
 def values(manifests: Sequence[Manifest], kind: str, name: str) -> dict[str, str] | None:
     """Return what the object holds, as pods get it; None if it is not among `manifests`. Pure."""
-    found = next((manifest for manifest in manifests if _key(manifest) == (kind, name)), None)
+    found = given(manifests, kind, name)
     return None if found is None else decoded(found)
 
 
+def given(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest | None:
+    """Return the object of that kind and name; None if it is not among `manifests`. Pure."""
+    return next((manifest for manifest in manifests if _key(manifest) == (kind, name)), None)
+
+
 def decoded(manifest: Manifest) -> dict[str, str]:
-    """Return what a Secret or a ConfigMap holds. Pure."""
+    """Return what a Secret or a ConfigMap holds. Bytes that are no text are left out: no variable can hold them. Pure."""
     data = manifest.get("data") or {}
     if manifest.get("kind") != "ConfigMap":
-        data = {key: base64.b64decode(value).decode() for key, value in data.items()}
+        data = {key: text for key, value in data.items() if (text := _text(from_base64(value))) is not None}
     return {**data, **(manifest.get("stringData") or {})}
+
+
+def from_base64(value: str) -> bytes:
+    """Return the bytes of a Secret's value. It may be broken into lines, as the API server allows. Pure.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    return base64.b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _key(manifest: Manifest) -> tuple[str, str]:
