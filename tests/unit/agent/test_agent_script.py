@@ -13,6 +13,8 @@ import pytest
 from trainingjob_agent.process.script import script_environment
 from trainingjob_api.contract.messages import Hello, LogPosition, MemberId, MemberReport, Phase, Stage
 from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_storage.errors import Refused
+from trainingjob_storage.journal import Journal
 from unit.agent.scene import Rendezvous, Scene, make_generation, orders
 
 ZERO = MemberId(0, 3, 0, 0)
@@ -66,6 +68,24 @@ async def test_two_workers_scripts_get_torchruns_names_and_end_the_job(scene: Sc
     assert zero["MASTER_PORT"] == one["MASTER_PORT"]
     assert (one["RANK"], one["WORLD_SIZE"], one["LOCAL_RANK"], one["GROUP_RANK"], one["OMP_NUM_THREADS"]) == ("1", "2", "0", "1", "1")
     assert not [name for name in zero if name.startswith("TRAININGJOB_")]
+
+
+async def test_a_store_that_refuses_the_jobs_end_is_asked_again(scene: Scene, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, refusals = Journal.done, ["credentials have expired"]
+
+    def refused_once(journal: Journal, *arguments: Any) -> LogPosition:
+        if refusals:
+            raise Refused(refusals.pop())
+        return done(journal, *arguments)
+
+    monkeypatch.setattr(Journal, "done", refused_once)
+    async with scene.agent(**script(WRITE)):
+        await scene.rendezvous.next(Hello)
+        await scene.rendezvous.say(orders(make_generation(), Stage.PROPOSED))
+        await phase(scene.rendezvous, Phase.FORMED)
+        await scene.rendezvous.say(orders(make_generation()))
+        await scene.rendezvous.next(LogPosition, lambda position: position.done)
+        await scene.rendezvous.say(orders(make_generation(), done=True))
 
 
 async def test_a_crash_is_reported_and_the_next_generation_starts_the_script_anew(scene: Scene, out: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainingjob_trainer.checks.imports import import_task
 from trainingjob_trainer.checks.mistakes import blame
 
 
@@ -51,3 +52,10 @@ def test_what_is_not_of_the_users_code_is_nobodys(module: str, task: str) -> Non
 def test_the_tasks_that_come_along_count_as_the_users() -> None:
     found = blame(raising("trainingjob_trainer.tasks.digits", "1 / 0"), "trainingjob_trainer.tasks.iris")
     assert found.where == "digits.py:1 ZeroDivisionError"
+
+
+def test_standard_error_is_a_whole_stream_while_a_task_is_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "import sys\nsys.stderr.reconfigure(line_buffering=True)\nsys.stderr.buffer.write(b'')\n"
+    (tmp_path / "whole_stream.py").write_text(words)
+    assert import_task("whole_stream").__name__ == "whole_stream"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from trainingjob_trainer.randomness import permutation, seed_model
+from trainingjob_trainer.strategy.user_group import UserGroup
+from trainingjob_trainer.transport.port import Interrupted
 from unit.trainer.collective_tasks import Collective
 from unit.trainer.conftest import make_spec
 
@@ -113,6 +117,28 @@ def test_a_collective_of_a_few_steps_alone_outlasts_the_loss_of_a_worker(make_hu
     assert len(hub.pids) == 3, "no other process has ended"
     final = hub.final()
     assert [name for name in straight if not torch.equal(final[name], straight[name])] == []
+
+
+class Cut:
+    """A transport whose group is cut, or is not, while a collective begins."""
+
+    def __init__(self, *, is_cut):
+        self._groups = iter([self, None if is_cut else self])
+
+    def group(self):
+        return next(self._groups)
+
+    def allreduce(self, *_):
+        raise RuntimeError("Connection closed by peer")
+
+
+@pytest.mark.parametrize(("is_cut", "raised"), [(True, Interrupted), (False, RuntimeError)])
+def test_a_collective_that_cannot_begin_is_a_lost_worker_only_if_the_group_is_gone(is_cut, raised):
+    group = SimpleNamespace(_transport=Cut(is_cut=is_cut), interrupted=False)
+    group._lost = lambda: UserGroup._lost(group)
+    with pytest.raises(raised):
+        UserGroup._begin(group, "allreduce", [])
+    assert group.interrupted == is_cut
 
 
 def test_a_group_of_another_size_after_a_loss(make_hub):

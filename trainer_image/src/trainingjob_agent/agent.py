@@ -341,9 +341,9 @@ class Agent:
         """Fence an attempt and read its checkpoint into `files`."""
         return await self._history.open(generation, restore, files)
 
-    async def finish(self, generation: GenerationId) -> None:
-        """End the job's log with `done`, without a model."""
-        await self._history.finish(generation, self._outbox.epoch)
+    async def finish(self, generation: GenerationId) -> bool:
+        """End the job's log with `done`, without a model. Return whether it is there."""
+        return await self._history.finish(generation, self._outbox.epoch)
 
     def _moved(self, position: LogPosition) -> None:
         self._outbox.position = position

@@ -176,14 +176,16 @@ class History:
             return Released(buffer=model.buffer, ok=False, message=str(error))
         return Released(buffer=model.buffer)
 
-    async def finish(self, generation: GenerationId, epoch: int) -> None:
-        """End the log with `done`, without a model."""
+    async def finish(self, generation: GenerationId, epoch: int) -> bool:
+        """End the log with `done`, without a model. Return whether it is there; if not, that is logged and told as trouble."""
         authority = Authority(generation.attempt, max(epoch, generation.epoch))
         try:
             self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None, self._trouble, self._answers))
         except StorageError as error:
             _log.error("the job's end is not in the log: %s", error)
             await self.look()
+            return False
+        return True
 
     async def look(self) -> None:
         """Read the log's position again, if the store lets us."""

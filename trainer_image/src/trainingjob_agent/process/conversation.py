@@ -89,8 +89,8 @@ class Agency(Protocol):
             UserMistakeError: it can never be opened as the manifest says.
         """
 
-    async def finish(self, generation: GenerationId) -> None:
-        """End the job's log with `done`, without a model."""
+    async def finish(self, generation: GenerationId) -> bool:
+        """End the job's log with `done`, without a model. Return whether it is there."""
 
 
 class Conversation:

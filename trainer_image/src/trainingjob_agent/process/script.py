@@ -11,6 +11,7 @@ import asyncio
 import base64
 import errno
 import logging
+import random
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from trainingjob_agent.process.failure import FINAL, UserMistakeError, classify,
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp
+from trainingjob_agent.uploads import retry_delay
 from trainingjob_api.contract.messages import (
     SCRIPT,
     Failure,
@@ -284,13 +286,14 @@ class ScriptSlot:
     async def _finish(self, generation: Generation, rank: int) -> None:
         """Tell the others until the generation is over. Said again and again: a restarted rendezvous has forgotten it."""
         keys = tuple(f"{_FINISHED_KEY}/{other}" for other in range(len(generation.seats)))
-        finished = False
+        finished, tries = False, 0
         while True:
             await self._store(generation, "set", (keys[rank],), _encode("1"))
             if rank == 0 and not finished and (await self._store(generation, "check", keys)).value == "1":
-                await self._agency.finish(generation.id)
-                finished = True
-            await asyncio.sleep(_RETRY_SECONDS)
+                finished = await self._agency.finish(generation.id)
+                tries += 1
+            refused = tries > 0 and not finished  # until somebody mends the store's credentials, for one
+            await asyncio.sleep(retry_delay(tries, random.random()) if refused else _RETRY_SECONDS)
 
     # --- the store
 

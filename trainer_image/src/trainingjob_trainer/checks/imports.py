@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TextIO
+from typing import Any, TextIO
 
 from trainingjob_trainer.checks.mistakes import ENVIRONMENT, blame
 
@@ -82,6 +82,10 @@ class _Heard(io.TextIOBase):
 
     def fileno(self) -> int:
         return self._onto.fileno()
+
+    def __getattr__(self, name: str) -> Any:
+        """What a stream has beyond text, such as `buffer` and `reconfigure`."""
+        return getattr(self._onto, name)
 
     def last(self) -> str:
         """The last line."""

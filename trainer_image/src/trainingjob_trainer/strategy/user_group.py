@@ -214,7 +214,12 @@ class UserGroup(dist.ProcessGroup):
         for argument in arguments:
             if hasattr(argument, "timeout"):
                 argument.timeout = _LONG
-        return getattr(group, method)(*arguments)  # type: ignore[no-any-return]
+        try:
+            return getattr(group, method)(*arguments)  # type: ignore[no-any-return]
+        except RuntimeError:
+            if self._transport.group() is None:
+                self._lost()  # it was cut between the question and the call
+            raise
 
     def _refuse_if_troubled(self, name: str) -> None:
         if self._closed:
