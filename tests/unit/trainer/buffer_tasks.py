@@ -143,6 +143,15 @@ class Late(Network):
         return features
 
 
+class LateCache(Network):
+    """Registers a cache at its first forward pass."""
+
+    def hidden(self, features: Tensor) -> Tensor:
+        if not hasattr(self, "late"):
+            self.register_buffer("late", torch.ones(WIDTH), persistent=False)
+        return features * self.late
+
+
 class Spectral(Network):
     """Spectral normalisation, by the parametrization and by the older hook."""
 
@@ -204,6 +213,7 @@ MODELS = {
         Cached,
         Growing,
         Late,
+        LateCache,
         Spectral,
         Measuring,
         Following,

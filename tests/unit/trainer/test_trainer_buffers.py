@@ -145,6 +145,12 @@ def test_a_cache_outside_the_state_is_refused_or_kept(make_hub):
     trained(make_hub, spec_of("Cached", {"cache": "Keep"}))
 
 
+def test_a_cache_that_forward_registers_is_no_state(make_hub):
+    one, other = (trained(make_hub, spec_of(kind), 2).final() for kind in ("LateCache", "Network"))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
 @pytest.mark.parametrize(
     ("kind", "says"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainingjob_trainer.learning.buffers import Keep
 from unit.conformity.specimen import CLASSES, FEATURES, LENGTH, WORDS, Specimen, head, read
 
 WIDTH = 16
@@ -58,6 +59,26 @@ class Rotary(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         found = torch.view_as_complex(self.words(tokens).unflatten(-1, (WIDTH // 2, 2)))
         return self.head(torch.view_as_real(found * self.turns).flatten(2).mean(dim=1))
+
+
+class GrowingRotary(Rotary):
+    """The angles are a cache that grows with the longest input, and the module remembers how far; a mask is made in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", None, persistent=False)
+        self.register_buffer("turns", self.turns[:2].clone(), persistent=False)
+        self.longest = 2
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.longest < tokens.shape[1]:
+            self.longest = tokens.shape[1]
+            angles = torch.arange(self.longest)[:, None] * 0.7 ** torch.arange(WIDTH // 2)
+            self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles), persistent=False)
+        if self.mask is None:
+            self.mask = torch.ones(tokens.shape[1], 1)
+        found = torch.view_as_complex(self.words(tokens).unflatten(-1, (WIDTH // 2, 2)))
+        return self.head((torch.view_as_real(found * self.turns).flatten(2) * self.mask).mean(dim=1))
 
 
 class Scalars(nn.Module):
@@ -128,6 +149,7 @@ SPECIMENS = (
     Specimen("complex weights", Spectral, deterministic=True),
     Specimen("complex weights, clipped", Spectral, training={"regularisation": {"gradientClipNorm": 0.3, "l1": 0.001}}),
     Specimen("rotary embedding", Rotary, read),
+    Specimen("rotary embedding that grows", GrowingRotary, read, policies={"turns": Keep}, deterministic=True),
     Specimen("scalar and empty parameters", Scalars, deterministic=True),
     Specimen("sparse embeddings", Bag, read, optimizer=SPARSE, deterministic=True),
     Specimen("sparse embeddings in micro-batches", Bag, read, optimizer={**SPARSE, "name": "Adagrad"}, training={"microBatchSize": 3}),

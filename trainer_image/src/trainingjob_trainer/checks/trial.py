@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trainingjob_trainer.checks.mistakes import UserMistake, place_of
 from trainingjob_trainer.checks.returned import batch_of, evaluation_of, metrics_of, statistics_of
 from trainingjob_trainer.data import Batch, Dataset, Splits
+from trainingjob_trainer.learning.caches import NewCaches
 from trainingjob_trainer.learning.collate import to_device
 from trainingjob_trainer.task import Task
 
@@ -66,6 +67,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Put the random generators, the model's parameters and buffers, and each module's mode back as they were."""
     parameters = [(parameter, parameter.detach().to("cpu", copy=True)) for parameter in model.parameters()]
     buffers = [_Kept(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items() if buffer is not None]
+    caches = NewCaches(model)
     modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()
     devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
@@ -82,6 +84,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 module.training = training
             for parameter, value in parameters:
                 _put_back(parameter, value)
+            caches.remove()
             for buffer in buffers:
                 buffer.put_back()
 
@@ -102,7 +105,10 @@ class _Kept:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """A forward pass may have put another tensor in its place, or have written into it."""
+        """A forward pass may have put another tensor in its place, or have written into it. A cache that has grown stays."""
+        now = self._module._buffers.get(self._name)
+        if self._name in self._module._non_persistent_buffers_set and now is not None and now.shape != self._value.shape:
+            return
         self._module._buffers[self._name] = self._buffer
         if not torch.equal(self._buffer, self._value):
             self._buffer.copy_(self._value)

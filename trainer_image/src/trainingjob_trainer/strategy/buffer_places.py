@@ -46,19 +46,31 @@ class Place:
         return self.policy is None and self.persistent and counts and self.tensor.numel() <= COUNTER_ELEMENTS
 
     def value(self) -> Tensor:
-        """What stands here now.
+        """What stands here now; with Keep, the buffer's own object.
 
         Raises:
             UserMistake: it is no tensor of the same shape, type and device.
         """
+        if self.policy is Policy.KEEP:
+            return self.tensor.detach()  # nobody shares what forward has put here, and its own object comes back
         now = self.module._buffers.get(self.key)
         if now is None or (now.shape, now.dtype, now.device) != (self.tensor.shape, self.tensor.dtype, self.tensor.device):
             found = "nothing" if now is None else f"a tensor of {_describe(now)}"
+            fix = "" if self.persistent else f"; if it is a cache, write into the task: def buffers(self): return {{{self.name!r}: Keep}}"
             raise UserMistake(
                 f"spec.training.task.class: forward puts {found} in the place of {self.label}, which is a tensor of"
-                f" {_describe(self.tensor)}; a buffer must keep its shape and type, since the workers share it"
+                f" {_describe(self.tensor)}; a buffer must keep its shape and type, since the workers share it{fix}"
             )
         return now.detach()
+
+    def take_grown(self) -> None:
+        """With Keep and outside the state, a tensor of another shape here is a cache that has grown: it stays.
+
+        The module may well remember how large it is.
+        """
+        now = self.module._buffers.get(self.key)
+        if self.policy is Policy.KEEP and not self.persistent and now is not None and now.shape != self.tensor.shape:
+            self.tensor, self.before = now, now.detach().clone()
 
     def put_back(self, *, copy: bool) -> None:
         """Put the buffer's own object here; with `copy`, and its value when the step began into it."""

@@ -6,7 +6,7 @@ put back at once; when the sums over all lanes are there, `apply` sets what all 
     Mean      the lanes' changes, weighted, travel in the step's tail; a buffer that nobody changes keeps its bits
     Rank0     the first lane's bytes are broadcast
     PerRank   each rank keeps what its lane made
-    Keep      nothing
+    Keep      nothing; a cache that has grown stays
     none      a counter is treated like Rank0, if all lanes have made the same of it; any other buffer must not change
 """
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainingjob_trainer.learning.buffers import Policy
+from trainingjob_trainer.learning.caches import NewCaches
 from trainingjob_trainer.strategy.buffer_places import Place, differing, places, real_view, refuse_new_names
 from trainingjob_trainer.transport.port import Pending, Transport
 
@@ -48,6 +49,7 @@ class ModuleBuffers:
         self.width = self._changes + _CHECK * len(self._counters)
         """Elements in the tail."""
         self._bytes = torch.cat([_to_bytes(place.tensor) for place in self._sent]) if self._sent else torch.empty(0, dtype=torch.uint8)
+        self._caches = NewCaches(model)
         self._attempt: int | None = None
         self._names_are_known = False
 
@@ -64,8 +66,10 @@ class ModuleBuffers:
     @torch.no_grad()
     def put_back(self) -> None:
         """Make them what they were when the step began, whatever has happened to them."""
+        self._caches.remove()
         for place in self._places:
             place.own = None
+            place.take_grown()
             place.put_back(copy=differing([place.tensor], [place.before])[0])
 
     @torch.no_grad()
@@ -81,7 +85,10 @@ class ModuleBuffers:
         Raises:
             UserMistake: a buffer has changed of which nothing is known, or has lost its shape or type.
         """
+        self._caches.remove()
         self._refuse_new_names()
+        for place in self._others:
+            place.take_grown()
         if self._averaged:
             change = _flatten([place.value() for place in self._averaged]) - self._base()
             into[: self._changes] = change.mul_(weight) if weight else 0.0
