@@ -85,7 +85,7 @@ async def test_told_in_the_stream_that_history_is_forgotten(proxied: Operator, p
     await until("the lost worker is replaced", lambda: "worker-0-1" in team.living())
     await until("all watches are open", lambda: proxy.watching() >= WATCHES)
     assert proxy.count("GET", r"/v1/pods\?limit") > before
-    await until("its pod is known", team.seen)
+    await until("its pod is known", lambda: team.is_at([1, 0]))
     assert team.status()["restarts"] == 1
 
 
