@@ -194,11 +194,6 @@ def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetim
     return fields | {"total_steps": report.total_steps or old.total_steps, "metrics": result or report.metrics or old.metrics}
 
 
-def _last_step(seen: Observed, report: Report) -> int | None:
-    """The log's last word on the step of a finished job."""
-    return report.log.checkpoint if report.log is not None and report.log.done and not script.is_script(seen.job) else None
-
-
 def _history(seen: Observed, decision: Decision, report: Report | None, ledger: Ledger) -> dict[str, Any]:
     """The attempt that has begun, and what the ledger and its marks are after that and after a new checkpoint."""
     old = seen.job.status
