@@ -56,14 +56,14 @@ class Lane:
         self.carried = 0
         self._held: deque[tuple[float, bytes]] = deque()
 
-    def take(self, now: float) -> None:
-        """Take what has come."""
+    def take(self) -> None:
+        """Take what has come. The wait begins after the read: a time from before it may be older than the packet."""
         for _ in range(PACKETS_AT_ONCE):
             try:
                 packet = os.read(self.source, MOST_BYTES)
             except BlockingIOError:
                 return
-            due = now + random.uniform(self.least, self.most)
+            due = time.monotonic() + random.uniform(self.least, self.most)
             self._held.append((max(due, self._held[-1][0]) if self._held else due, packet))
 
     def give(self, now: float) -> float:
@@ -85,9 +85,9 @@ def carry(lanes: list[Lane]) -> None:
         ready = [key.data for key, _ in selector.select(wait)]
         if None in ready:
             return
-        now = time.monotonic()
         for lane in ready:
-            lane.take(now)
+            lane.take()
+        now = time.monotonic()
         wait = max(0.0, min(lane.give(now) for lane in lanes))
 
 

@@ -141,7 +141,7 @@ def test_slowness_is_not_taken_for_loss(own_cluster: Kube, installed: Kube, make
         }
     )
     # The faults fired.
-    assert min(far) > 1.8 * LEAST_MS > min(near)  # the queue's clock is coarse: 19.6 ms of 20 were seen
+    assert min(far) > 2 * LEAST_MS > min(near)
     assert carried[0] > 10 * SECONDS
     operators = sum(late for name, (_, late) in periods.items() if name.startswith("operator-"))
     assert operators > 0.1 * SECONDS, periods  # of ten periods a second; a standby has little to do
