@@ -14,7 +14,7 @@ from trainingjob_api.contract.intent import Intent
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.children.desired import Desired, missing, strangers
 from trainingjob_operator.children.pinned import pin
-from trainingjob_operator.children.retention import released
+from trainingjob_operator.children.retention import is_expired, released
 from trainingjob_operator.identity import choose, derive
 from trainingjob_operator.intent import changes_intent, intent, may_follow_children
 from trainingjob_operator.policy import Course, Decision, decide
@@ -41,6 +41,7 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
         status=status,
         create=_missing(seen, decision, told_now, settings),
         delete=_leftovers(seen, decision, settings, now),
+        delete_job=decision.course is Course.ENDED and is_expired(seen, now),
         intent=told_now,
         events=events,
         requeue_after=next_look(seen, decision, settings, ledger, status.ledger_mark, now),

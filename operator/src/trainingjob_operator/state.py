@@ -176,6 +176,9 @@ class Plan:
     create: tuple[Manifest, ...] = ()
     """What is to exist: pods and Secrets by POST, the rest applied (a Service that is there already may change)."""
     delete: tuple[Deletion, ...] = ()
+    """Children that are to go."""
+    delete_job: bool = False
+    """The TrainingJob itself is to go, and with it all that it owns. Nothing else in a plan deletes it."""
     intent: Intent | None = None
     """What the rendezvous is to be told; None: nothing runs."""
     events: tuple[Event, ...] = ()

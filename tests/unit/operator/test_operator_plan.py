@@ -202,8 +202,7 @@ RETENTION = {
     "a failed job's pods stay": (FAILED, OVER, {}, 0, ["rendezvous-1"]),
     "all stay": (COMPLETE, OVER, {"podRetention": "Always"}, 0, ["rendezvous-1"]),
     "none stay": (FAILED, OVER, {"podRetention": "Never"}, 0, [*WORKERS, "rendezvous-1"]),
-    "the job itself goes": (COMPLETE, (), {"ttlSecondsAfterFinished": 30}, 30, ["digits"]),
-    "not yet": (COMPLETE, (), {"ttlSecondsAfterFinished": 30}, 29, []),
+    "an expired job takes them with it": (COMPLETE, OVER, {"ttlSecondsAfterFinished": 30}, 30, []),
 }
 
 
@@ -211,6 +210,15 @@ RETENTION = {
 def test_retention(status: Status, pods: tuple[Pod, ...], spec: dict[str, Any], later: float, expected: list[str]) -> None:
     decided = plan(make_seen(make_job(status, **spec), pods=pods), SETTINGS, NOW + timedelta(seconds=later))
     assert [deletion.name for deletion in decided.delete] == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "later", "goes"), [(COMPLETE, 29, False), (COMPLETE, 30, True), (FAILED, 30, True), (make_status(), 30, False)]
+)
+def test_a_job_goes_when_it_has_been_finished_for_so_long(status: Status, later: float, goes: bool) -> None:
+    job = make_job(status, ttlSecondsAfterFinished=30)
+    decided = plan(make_seen(job, pods=()), SETTINGS, NOW + timedelta(seconds=later))
+    assert decided.delete_job is goes
 
 
 def test_members_of_a_failed_job_are_told_to_leave() -> None:
@@ -326,6 +334,8 @@ def test_plan_is_total_and_never_takes_back_what_only_grows(
     assert decided.requeue_after is None or decided.requeue_after >= 0
     assert "NaN" not in str(decided.status.to_object())
     assert {condition.type for condition in decided.status.conditions} <= CONDITIONS | {"Odd"}
+    assert {deletion.kind for deletion in decided.delete} <= {"Pod"}
+    assert not decided.delete_job or (status.completion_time is not None and spec.get("ttlSecondsAfterFinished") == 0)
 
 
 KEY = JobKey("team", "digits")

@@ -12,10 +12,15 @@ from trainingjob_operator.settings import Settings
 from trainingjob_operator.state import Deletion, Observed, Pod, Role
 
 
+def is_expired(seen: Observed, now: datetime) -> bool:
+    """Return whether the finished job itself is to be deleted."""
+    return _expires(seen, now) == 0
+
+
 def released(seen: Observed, settings: Settings, now: datetime) -> tuple[Deletion, ...]:
-    """The pods, and at last the job itself, that are to be deleted now."""
-    if _expires(seen, now) == 0:
-        return (Deletion("TrainingJob", seen.job.metadata.name),)
+    """Return the pods that are to be deleted now. An expired job keeps them until the garbage collector takes them with it."""
+    if is_expired(seen, now):
+        return ()
     late = grace_left(seen, settings, now) == 0
     left = late or not any(_is_leaving(pod) for pod in seen.pods)
     gone = tuple(Deletion("Pod", pod.name) for pod in seen.pods if not pod.deleting and _goes(seen, pod, late=late, left=left))

@@ -110,16 +110,13 @@ class KubernetesCluster:
 
     async def _carry_out(self, key: JobKey, seen: Observed, plan: Plan) -> None:
         if plan.children_first:
-            await self._create_and_note(key, seen, plan)
+            await self._create_then_note(key, seen, plan)
         else:
-            if plan.intent is not None and self._link(key, seen.job.metadata.uid, plan.intent.epoch) is None:
-                await self._tell(key, seen, plan)  # a stream takes its time to stand, and what it is told is in the status already
-            if plan.status != seen.job.status:
-                await self._write_status(key, seen, plan)
+            await self._note_then_create(key, seen, plan)
         if not plan.is_first_half():
-            if not plan.children_first:
-                await self._create(key, plan.create)
-            await _all(self._delete(key, seen, deletion) for deletion in plan.delete)
+            await _all(self._delete(key, deletion) for deletion in plan.delete)
+            if plan.delete_job:
+                await self._delete_job(key, seen)
             await self._tell(key, seen, plan)
         if plan.events:
             await self._events.post(seen.job, plan.events, datetime.now(UTC))
@@ -147,7 +144,16 @@ class KubernetesCluster:
         """How many streams there are, and how many stand."""
         return len(self._links), sum(link.standing for _, link in self._links.values())
 
-    async def _create_and_note(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+    async def _note_then_create(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+        """Write the status, then create the children that it names, unless only the next pass is to create them."""
+        if plan.intent is not None and self._link(key, seen.job.metadata.uid, plan.intent.epoch) is None:
+            await self._tell(key, seen, plan)  # a stream takes its time to stand, and what it is told is in the status already
+        if plan.status != seen.job.status:
+            await self._write_status(key, seen, plan)
+        if not plan.is_first_half():
+            await self._create(key, plan.create)
+
+    async def _create_then_note(self, key: JobKey, seen: Observed, plan: Plan) -> None:
         """Create the children, then write the status that names them. It stays owed if a creation fails, which may have taken place."""
         self._owed[key] = seen, plan
         await self._create(key, plan.create)
@@ -213,12 +219,14 @@ class KubernetesCluster:
                 return error.message
         return ""
 
-    async def _delete(self, key: JobKey, seen: Observed, deletion: Deletion) -> None:
+    async def _delete(self, key: JobKey, deletion: Deletion) -> None:
         async with self._calls:
-            if deletion.kind == "Pod":
-                await self.children.delete(key.namespace, deletion)
-                return
-            options = {"preconditions": {"uid": seen.job.metadata.uid}, "propagationPolicy": "Background"}
+            await self.children.delete(key.namespace, deletion)
+
+    async def _delete_job(self, key: JobKey, seen: Observed) -> None:
+        """Delete the job that the plan is about; one that is gone, or another of its name, is left alone."""
+        options = {"preconditions": {"uid": seen.job.metadata.uid}, "propagationPolicy": "Background"}
+        async with self._calls:
             try:
                 await self._api.call("DELETE", TRAINING_JOBS.path(key.namespace, key.name), body=options)
             except ApiError as error:

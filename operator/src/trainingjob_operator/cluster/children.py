@@ -105,7 +105,14 @@ class Children:
         self._put(key, resource, answer)
 
     async def delete(self, namespace: str, deletion: Deletion) -> None:
-        """Delete a pod, if it is still the one that is known; one that is gone is what was wanted."""
+        """Delete a pod, if it is still the one that is known; one that is gone is what was wanted.
+
+        Raises:
+            ValueError: the deletion is of another kind, which the operator has no rule for.
+            Otherwise as Api.call.
+        """
+        if deletion.kind != PODS.kind:
+            raise ValueError(f"{deletion.kind} {deletion.name}: only pods are deleted one by one")
         informer = self._pod_informers.at(namespace)
         known = informer.get(namespace, deletion.name)
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}

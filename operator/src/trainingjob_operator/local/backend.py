@@ -62,7 +62,7 @@ class LocalCluster:
         )
 
     async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
-        """Carry the plan out: status, creations, deletions, intent, events."""
+        """Carry the plan out: status, creations, deletions, intent, events. The job's folder stays, even if the plan deletes the job."""
         if plan.status != seen.job.status:
             self._jobs.write_status(key, plan.status.to_object())
         for manifest in plan.create:
