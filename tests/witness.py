@@ -110,7 +110,8 @@ class Witness:
             self._over.set()
             thread.join(30.0)
         assert self.samples, "nothing was seen"
-        assert lies(self.samples) == []
+        found = lies(self.samples)
+        assert not found, found
 
     def look(self) -> None:
         """Take a sample."""

@@ -21,7 +21,7 @@ LATE = timedelta(seconds=12)
 Row = dict[str, str]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_the_example_trains_on_both_nodes_and_the_table_is_true(installed: Kube, make: Make) -> None:
     job = make("digits", podRetention="Always")
     assert "created" in job.apply()
@@ -39,6 +39,9 @@ def test_the_example_trains_on_both_nodes_and_the_table_is_true(installed: Kube,
     assert (last["STEP"], last["PROGRESS"], last["RESTARTS"]) == ("600/600", "100%", "0")
     assert int(last["CHECKPOINT"]) == 600 == max(_committed(job))
     until("its story is told", lambda: {"Created", "Started", "CheckpointCommitted", "Succeeded"} <= set(job.events()))
+    job.patch(training={"epochs": 41})
+    until("it has trained for one epoch more", lambda: job.status()["phase"] == "Succeeded" and job.status()["step"] == 615, 120)
+    assert max(_committed(job)) == 615
 
 
 @pytest.mark.timeout(120)
