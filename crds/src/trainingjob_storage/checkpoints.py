@@ -49,10 +49,11 @@ def build_manifest(commit: Commit, epoch: int, build: str) -> Manifest:
             position=parse_position(commit.position),
             build=build,
         )
+        missing = gaps(manifest.tensors)
     except ValueError as error:
         raise NotWhole(f"save {label}: {error}") from None
-    if missing := gaps(manifest):
-        raise NotWhole(f"save {label} lacks parts of {len(missing)} tensors, among them {', '.join(missing[:3])}")
+    if missing:
+        raise NotWhole(f"save {label} lacks parts of {len(missing)} tensors, among them {', '.join(map(str, missing[:3]))}")
     return manifest
 
 

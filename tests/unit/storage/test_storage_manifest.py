@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainingjob_api.storage.coverage import gaps
 from trainingjob_api.storage.manifest import (
     BadManifest,
     Manifest,
@@ -49,7 +48,6 @@ def test_a_manifest_reads_back():
     assert parse_manifest(whole.to_bytes()) == whole
     assert whole.position.metrics == {"loss": 0.25}
     assert whole.strategy == "DataParallel"
-    assert gaps(whole) == []
 
 
 def test_slices_read_back():
@@ -59,26 +57,6 @@ def test_slices_read_back():
 
 def test_an_empty_position_is_a_position():
     assert parse_position("{}") == Position()
-
-
-@pytest.mark.parametrize(
-    ("pieces", "missing"),
-    [
-        ([piece(0, 6)], []),
-        ([piece(3, 6, shard=1), piece(0, 3)], []),
-        ([piece(0, 4), piece(2, 6, shard=1)], []),
-        ([piece(0, 2), piece(3, 6, shard=1)], ["w"]),
-        ([piece(1, 6)], ["w"]),
-        ([piece(0, 5)], ["w"]),
-        ([box((0, 0), (1, 3), kind="sharded"), box((1, 0), (1, 3), shard=1, kind="sharded")], []),
-        ([box((0, 0), (1, 3), kind="sharded"), box((0, 0), (1, 3), shard=1, kind="sharded")], ["w"]),
-        ([piece(0, 1, kind="local")], []),
-        ([piece(0, 0, global_shape=(0, 3))], []),
-        ([piece(0, 1, global_shape=())], []),
-    ],
-)
-def test_a_hole_in_a_tensor_is_named(pieces, missing):
-    assert gaps(manifest(*pieces)) == missing
 
 
 @pytest.mark.parametrize(

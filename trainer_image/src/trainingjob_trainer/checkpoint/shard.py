@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trainingjob_api.storage.coverage import gaps
 from trainingjob_api.storage.manifest import ITEM_BYTES, Manifest, TensorSlice
 from trainingjob_trainer.checkpoint.flat import DTYPES, Named, read_bytes, write_bytes
 from trainingjob_trainer.checkpoint.shares import Piece
@@ -127,16 +128,13 @@ def restore(manifest: Manifest, files: Mapping[str, str], target: Mapping[str, T
     """
     _compare(manifest, target)
     data = {name: _data_section(name, map_file(path)) for name, path in files.items()}
-    seen = dict.fromkeys(target, 0)
+    if missing := gaps(manifest.tensors):
+        raise RestoreError(f"checkpoint of step {manifest.step}: {missing[0]} is not there")
     with torch.no_grad():
         for piece in manifest.tensors:
             if piece.shard not in data or piece.end > len(data[piece.shard]):
                 raise RestoreError(f"checkpoint of step {manifest.step}: {piece.name} is not in {piece.shard}")
             _place(piece, data[piece.shard][piece.begin : piece.end], target[piece.name])
-            seen[piece.name] += piece.elements()
-    short = [name for name, count in seen.items() if count < target[name].numel()]
-    if short:
-        raise RestoreError(f"checkpoint of step {manifest.step}: {short[0]} is not there in full")
 
 
 def _place(piece: TensorSlice, data: Tensor, tensor: Tensor) -> None:
