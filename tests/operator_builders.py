@@ -10,8 +10,8 @@ from trainingjob_api.contract.messages import Failure, GenerationId, LogPosition
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Condition, Status, WorkerRecord
-from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Observed, Pod, PodPhase, Role
+from trainingjob_operator.controllers.training_job.settings import Settings
+from trainingjob_operator.controllers.training_job.state import Observed, Pod, PodPhase, Role
 
 CREATED = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 NOW = CREATED + timedelta(minutes=10)

@@ -9,7 +9,7 @@ from typing import Any
 from operator_builders import CREATED
 from trainingjob_api.contract.intent import Report, Stall
 from trainingjob_api.status import Status
-from trainingjob_operator.ledger import Row
+from trainingjob_operator.controllers.training_job.ledger import Row
 
 LIMIT_SECONDS = 10.0
 WAITING = {Stall.EVALUATING: "Evaluating", Stall.FINISHING: "Finishing"}

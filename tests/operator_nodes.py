@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from trainingjob_api.contract.intent import Report
-from trainingjob_operator.state import NODE_LOST, Pod, Role
+from trainingjob_operator.controllers.training_job.state import NODE_LOST, Pod, Role
 
 GRACE_SECONDS = 60
 MARGIN_SECONDS = 5

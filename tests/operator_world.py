@@ -19,9 +19,9 @@ from trainingjob_api.contract.messages import Failure, FailureCause, GenerationI
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import MAX_STATUS_BYTES, Status
-from trainingjob_operator.children import names, revision
-from trainingjob_operator.plan import plan
-from trainingjob_operator.state import Manifest, Observed, Plan, Pod, PodPhase, Role
+from trainingjob_operator.controllers.training_job.children import names, revision
+from trainingjob_operator.controllers.training_job.plan import plan
+from trainingjob_operator.controllers.training_job.state import Manifest, Observed, Plan, Pod, PodPhase, Role
 
 TOTAL_STEPS = 20
 EVERY_STEPS = 5

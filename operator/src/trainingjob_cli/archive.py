@@ -27,10 +27,10 @@ from trainingjob_api.storage.layout import (
 from trainingjob_api.storage.log import History
 from trainingjob_cli.context import Mistake
 from trainingjob_cli.probes.lives import Tails, Wanted, lives
-from trainingjob_operator.children.names import worker
+from trainingjob_operator.controllers.training_job.children.names import worker
+from trainingjob_operator.controllers.training_job.state import Manifest
 from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder
-from trainingjob_operator.state import Manifest
 from trainingjob_storage.appender import Appender
 from trainingjob_storage.store import Store, open_store
 

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.errors import explain
+from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
 from trainingjob_operator.local.folder import default_root
 from trainingjob_operator.local.jobs import LocalJobs, unknown
-from trainingjob_operator.state import JobKey, Manifest
 from trainingjob_storage.errors import StorageError
 
 EXIT_FAILED = 1

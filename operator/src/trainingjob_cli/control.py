@@ -22,12 +22,12 @@ from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir,
 from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.reading.targets import step_of, target
 from trainingjob_cli.run import Logs, Plain, Shown, conclude, execute
+from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
+from trainingjob_operator.controllers.training_job.status.script import stopped_words
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
-from trainingjob_operator.state import JobKey, Manifest
-from trainingjob_operator.status.script import stopped_words
 from trainingjob_storage.appender import Appender
 
 _ANSWER_SECONDS = 30.0

@@ -24,9 +24,9 @@ from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.formats import Form, FormOption, Output, OutputOption, as_json, as_list, as_yaml, resource_name
 from trainingjob_cli.rendering.story import folded
 from trainingjob_cli.rendering.watching import Watched
+from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
 from trainingjob_operator.local import given
 from trainingjob_operator.local.jobs import LocalJobs, unknown
-from trainingjob_operator.state import JobKey, Manifest
 
 OptionalName = Annotated[
     str | None,

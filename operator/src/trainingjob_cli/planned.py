@@ -8,9 +8,9 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.context import File, say
 from trainingjob_cli.rendering.formats import Objects, ObjectsOption, as_json, as_list, as_yaml
 from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, launchable, requested
-from trainingjob_operator.plan import preview
-from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Manifest
+from trainingjob_operator.controllers.training_job.plan import preview
+from trainingjob_operator.controllers.training_job.settings import Settings
+from trainingjob_operator.controllers.training_job.state import Manifest
 
 REDACTED = "<made by the operator>"
 _UID = "00000000-0000-0000-0000-000000000000"

@@ -39,13 +39,13 @@ from trainingjob_cli.probes.claim import beginning, refusal
 from trainingjob_cli.probes.presence import living
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.display import SafeDisplay, make_display
+from trainingjob_operator.controllers.training_job.policy import validity
+from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
+from trainingjob_operator.controllers.training_job.status.script import stopped_words
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import JobFolder, in_charge
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.policy import validity
-from trainingjob_operator.state import JobKey, Manifest
-from trainingjob_operator.status.script import stopped_words
 from trainingjob_storage.errors import StorageError
 from trainingjob_storage.store import Store
 

@@ -19,15 +19,15 @@ from trainingjob_cli.context import Mistake, Outcome
 from trainingjob_cli.probes.lives import Tails, Wanted, for_people
 from trainingjob_cli.rendering.display import Display
 from trainingjob_cli.rendering.live import problem_of, view_of
+from trainingjob_operator.controllers.training_job.policy.suspend import limit_seconds
+from trainingjob_operator.controllers.training_job.settings import Settings
+from trainingjob_operator.controllers.training_job.state import Event, JobKey, Observed, Plan, Pod
+from trainingjob_operator.controllers.training_job.status.script import is_script
+from trainingjob_operator.engine.queue import WorkQueue
+from trainingjob_operator.engine.reconcile import reconcile
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.policy.suspend import limit_seconds
-from trainingjob_operator.queue import WorkQueue
-from trainingjob_operator.reconcile import reconcile
-from trainingjob_operator.settings import Settings
-from trainingjob_operator.state import Event, JobKey, Observed, Plan, Pod
-from trainingjob_operator.status.script import is_script
 
 _LOOK_SECONDS = 0.2
 """How often the view is refreshed and the job's file looked at."""

@@ -13,11 +13,11 @@ import sys
 
 from trainingjob_api.contract import tls
 from trainingjob_api.contract.runtime import ExitCode
-from trainingjob_operator.cluster.lease import LostLeaseError
-from trainingjob_operator.daemon.config import Config, read
-from trainingjob_operator.daemon.program import end_on_signals
-from trainingjob_operator.daemon.serve import serve
-from trainingjob_operator.settings import Misconfigured
+from trainingjob_operator.controllers.training_job.settings import Misconfigured
+from trainingjob_operator.engine.daemon.config import Config, read
+from trainingjob_operator.engine.daemon.program import end_on_signals
+from trainingjob_operator.engine.daemon.serve import serve
+from trainingjob_operator.engine.lease import LostLeaseError
 
 logger = logging.getLogger("trainingjob_operator")
 

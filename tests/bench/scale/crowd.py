@@ -12,8 +12,8 @@ from bench.scale.world import World
 from integration.processes import free_port
 from local_job import until
 from trainingjob_api import resource
-from trainingjob_operator.cluster.key import NAME
-from trainingjob_operator.settings import Settings
+from trainingjob_operator.controllers.training_job.settings import Settings
+from trainingjob_operator.engine.daemon.key import NAME
 
 _TESTS = Path(__file__).parents[2]
 

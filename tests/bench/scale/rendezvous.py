@@ -23,8 +23,8 @@ from aiohttp import WSMsgType, web
 from trainingjob_api.contract.intent import INTENT, Intent, MemberView, Report
 from trainingjob_api.contract.messages import GenerationId, Stage
 from trainingjob_api.contract.tls import server_context
-from trainingjob_operator.children import names
-from trainingjob_operator.identity import Identity, derive
+from trainingjob_operator.controllers.training_job.children import names
+from trainingjob_operator.controllers.training_job.identity import Identity, derive
 
 TOTAL_STEPS = 1_000_000
 

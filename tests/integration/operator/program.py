@@ -29,7 +29,7 @@ PHASES = {"Running": None, "Succeeded": 0, "Failed": 1}
 
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["trainingjob_operator.daemon.serve"])
+FORKS.set_forkserver_preload(["trainingjob_operator.engine.daemon.serve"])
 END_SECONDS = 60.0
 
 

@@ -15,9 +15,9 @@ from integration.operator.program import NAMESPACE, Operator
 from integration.operator.team import Team
 from integration.rest import Rest
 from local_job import until
-from trainingjob_operator.children import names
-from trainingjob_operator.cluster.key import NAME
-from trainingjob_operator.identity import Identity, derive, key_id
+from trainingjob_operator.controllers.training_job.children import names
+from trainingjob_operator.controllers.training_job.identity import Identity, derive, key_id
+from trainingjob_operator.engine.daemon.key import NAME
 
 PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}"
 

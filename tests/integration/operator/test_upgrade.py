@@ -15,7 +15,7 @@ from integration.operator.team import OBJECTS, Team
 from integration.rest import Rest
 from integration.waiting import until
 from operator_made import common
-from trainingjob_operator.children import revision
+from trainingjob_operator.controllers.training_job.children import revision
 
 ONE: dict[str, Any] = {"defaultImage": "trainer:1", "rendezvousImage": "operator:1"}
 OTHER: dict[str, Any] = {

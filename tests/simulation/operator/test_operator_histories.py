@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from operator_builders import OTHERS, SETTINGS
 from operator_world import World
 from trainingjob_api.contract.intent import Stall
-from trainingjob_operator.plan import plan
-from trainingjob_operator.state import PodPhase, Role
+from trainingjob_operator.controllers.training_job.plan import plan
+from trainingjob_operator.controllers.training_job.state import PodPhase, Role
 
 HISTORIES = int(os.environ.get("TRAININGJOB_HISTORIES", "40"))
 """Raise it for a long search."""

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operator_world import World
-from trainingjob_operator.state import PodPhase, Role
+from trainingjob_operator.controllers.training_job.state import PodPhase, Role
 
 SECONDS = 4000
 DEATHS = st.lists(st.none() | st.integers(0, 6), max_size=40)

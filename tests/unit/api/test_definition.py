@@ -14,7 +14,7 @@ from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.patterns import FORMS
 from trainingjob_api.status import Status
 from trainingjob_cli.generate import definition_text, main
-from trainingjob_operator.status.phase import JobPhase
+from trainingjob_operator.controllers.training_job.status.phase import JobPhase
 from unit.api.manifests import VALID, Valid, yaml
 
 ROOT = Path(__file__).parents[3]

@@ -6,8 +6,8 @@ from trainingjob_api.status import Status
 from trainingjob_api.storage.entries import Checkpoint, Claim, Entry
 from trainingjob_api.storage.layout import log_key
 from trainingjob_cli import manifest, run
+from trainingjob_operator.controllers.training_job.state import JobKey
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.state import JobKey
 from trainingjob_storage.files import FileStore
 
 KEY = JobKey("default", "digits")

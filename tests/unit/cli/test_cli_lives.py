@@ -7,8 +7,8 @@ from trainingjob_cli.archive import Output, newest
 from trainingjob_cli.context import Mistake
 from trainingjob_cli.inspect import selected
 from trainingjob_cli.probes.lives import Tails, for_people, lives
+from trainingjob_operator.controllers.training_job.state import JobKey
 from trainingjob_operator.local.folder import JobFolder
-from trainingjob_operator.state import JobKey
 from unit.cli.test_cli_rendering import make_job
 
 FIRST, SECOND = MemberId(0, 0, 0, 0), MemberId(1, 2, 0, 3)

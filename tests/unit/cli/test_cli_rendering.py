@@ -16,7 +16,7 @@ from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.live import duration, line, number, panel, view_of
 from trainingjob_cli.rendering.story import folded
 from trainingjob_cli.rendering.watching import Watched
-from trainingjob_operator.state import Observed
+from trainingjob_operator.controllers.training_job.state import Observed
 
 TASK = {"task": {"class": "a:B"}, "optimizer": {"name": "SGD", "learningRate": 0.1}, "globalBatchSize": 128, "epochs": 1}
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

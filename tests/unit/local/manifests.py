@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.state import JobKey, Manifest
 
 KEY = JobKey("default", "digits")
 DEADLINE = 20.0

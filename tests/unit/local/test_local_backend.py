@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from trainingjob_api.status import Status
+from trainingjob_operator.controllers.training_job.state import Deletion, Event, EventType, JobKey, Observed, Plan, PodPhase
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import JobTakenError, in_charge, operator_key, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, UnknownJobError
 from trainingjob_operator.local.objects import LocalObjects
 from trainingjob_operator.local.processes import marked, start_time
 from trainingjob_operator.local.records import Records
-from trainingjob_operator.state import Deletion, Event, EventType, JobKey, Observed, Plan, PodPhase
 from unit.local.manifests import KEY, make_job, make_jobs, make_pod, until
 
 SERVICE = {"kind": "Service", "metadata": {"name": "s"}, "spec": {}}
@@ -28,7 +28,7 @@ from pathlib import Path
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import in_charge, operator_key
 from trainingjob_operator.local.jobs import LocalJobs
-from trainingjob_operator.state import Plan
+from trainingjob_operator.controllers.training_job.state import Plan
 from unit.local.manifests import KEY, make_pod
 
 async def main():
@@ -112,7 +112,7 @@ def test_edits_of_several_processes_are_all_kept_and_counted(tmp_path: Path) -> 
     jobs = make_jobs(tmp_path)
     script = (
         "import sys; from pathlib import Path\n"
-        "from trainingjob_operator.local.jobs import LocalJobs; from trainingjob_operator.state import JobKey\n"
+        "from trainingjob_operator.local.jobs import LocalJobs; from trainingjob_operator.controllers.training_job.state import JobKey\n"
         "jobs, name = LocalJobs(Path(sys.argv[1])), sys.argv[2]\n"
         "for i in range(20): jobs.edit(JobKey('default', 'digits'), lambda s: {**s, name: s.get(name, 0) + 1})"
     )

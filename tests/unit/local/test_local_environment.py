@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from trainingjob_operator.controllers.training_job.state import Manifest
 from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment
-from trainingjob_operator.state import Manifest
 from unit.local.manifests import make_pod
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from trainingjob_operator.controllers.training_job.state import Pod, PodPhase
 from trainingjob_operator.local.folder import JobFolder
 from trainingjob_operator.local.objects import LocalObjects
 from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.local.processes import in_session, marked, start_time
 from trainingjob_operator.local.records import Records
-from trainingjob_operator.state import Pod, PodPhase
 from unit.local.manifests import KEY, make_jobs, make_pod, until
 
 FOREVER = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(60)"

@@ -40,8 +40,8 @@ from trainingjob_api.contract.messages import (
     StoreRequest,
 )
 from trainingjob_api.contract.tls import client_context
-from trainingjob_operator.identity import derive
-from trainingjob_operator.streams.stream import parse_report
+from trainingjob_operator.controllers.training_job.identity import derive
+from trainingjob_operator.controllers.training_job.streams.stream import parse_report
 from trainingjob_rendezvous.connection import MalformedError
 from trainingjob_rendezvous.quorum.members import MOST_PROCESSES
 from trainingjob_rendezvous.rendezvous import Rendezvous

@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 from trainingjob_api.contract.runtime import ExitCode
-from trainingjob_operator.ledger import Row
-from trainingjob_operator.reasons import Reason
-from trainingjob_operator.settings import Settings
-from trainingjob_operator.status.phase import JobPhase
+from trainingjob_operator.controllers.training_job.ledger import Row
+from trainingjob_operator.controllers.training_job.reasons import Reason
+from trainingjob_operator.controllers.training_job.settings import Settings
+from trainingjob_operator.controllers.training_job.status.phase import JobPhase
 
 ROOT = Path(__file__).parents[3]
 OPERATOR = ROOT / "operator/src/trainingjob_operator"
+JOBS = OPERATOR / "controllers/training_job"
 PAGE = (ROOT / "docs/operations.md").read_text()
 NOT_IN_THE_CHART = {"operatorKey", "olderKeys", "defaultImage", "rendezvousImage", "namespaces", "watchNodes"}
 """Settings that the chart makes itself: of its images, of a Secret, and of values beside `config`."""
@@ -41,7 +42,7 @@ def test_the_phases() -> None:
 
 
 def test_the_conditions() -> None:
-    source = (OPERATOR / "status/conditions.py").read_text()
+    source = (JOBS / "status/conditions.py").read_text()
     told = set(re.findall(r'yield "([A-Z]\w+)"', source)) | set(re.findall(r'\("([A-Z]\w+)", (?:True|False)\)', source))
     assert {"Complete", "Ready", "Waiting"} <= told
     assert sorted(words(column(section("Conditions"), 0))) == sorted(told)
@@ -58,7 +59,7 @@ def test_the_reasons() -> None:
 
 
 def test_whether_an_event_is_a_warning() -> None:
-    source = (OPERATOR / "reasons.py").read_text()
+    source = (JOBS / "reasons.py").read_text()
     types = dict(zip(words(column(section("Events"), 0)), column(section("Events"), 1), strict=True))
     for word, name in re.findall(r"\b(normal|warning)\(Reason\.(\w+)", source):
         assert types[Reason[name].value] == word.capitalize(), name
@@ -73,7 +74,7 @@ def test_the_exit_codes() -> None:
 
 
 def test_the_metrics() -> None:
-    source = (OPERATOR / "daemon/metrics.py").read_text()
+    source = (OPERATOR / "engine/daemon/metrics.py").read_text()
     known = set(re.findall(r'"(trainingjob_\w+)"', source))
     counters = set(re.findall(r'Counter\(\s*"(trainingjob_\w+)"', source))
     assert counters

@@ -6,8 +6,8 @@ import binascii
 from typing import Any
 
 from trainingjob_cli.reading.documents import ManifestError
+from trainingjob_operator.controllers.training_job.state import Manifest
 from trainingjob_operator.local.given import from_base64
-from trainingjob_operator.state import Manifest
 
 KINDS = ("Secret", "ConfigMap")
 

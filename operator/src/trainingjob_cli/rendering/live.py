@@ -11,8 +11,8 @@ from rich.text import Text
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
-from trainingjob_operator.state import Observed, Pod, Role
-from trainingjob_operator.status.script import is_script
+from trainingjob_operator.controllers.training_job.state import Observed, Pod, Role
+from trainingjob_operator.controllers.training_job.status.script import is_script
 
 _ROUNDING = 1000
 _TINY = 0.0005

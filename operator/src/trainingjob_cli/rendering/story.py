@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from trainingjob_operator.reasons import FOLDED
+from trainingjob_operator.controllers.training_job.reasons import FOLDED
 
 
 @dataclass(frozen=True)

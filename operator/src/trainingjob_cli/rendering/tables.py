@@ -14,7 +14,7 @@ from trainingjob_api.status import Status
 from trainingjob_api.storage.log import History, Kept
 from trainingjob_cli.rendering.live import PHASE_STYLES, duration, number
 from trainingjob_cli.rendering.story import Told
-from trainingjob_operator.reasons import Reason, counted, is_told
+from trainingjob_operator.controllers.training_job.reasons import Reason, counted, is_told
 
 _TITLES = {"f1": "F1", "r2": "R²", "mae": "mean absolute error", "mse": "mean squared error", "rmse": "root mean squared error"}
 _FIRST = ("accuracy", "precision", "recall", "f1", "r2", "rmse", "mae")

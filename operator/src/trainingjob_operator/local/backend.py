@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trainingjob_api.resource import TrainingJob
-from trainingjob_operator.identity import Identity, derive
+from trainingjob_operator.controllers.training_job.identity import Identity, derive
+from trainingjob_operator.controllers.training_job.state import Deletion, Event, JobKey, Observed, Plan
+from trainingjob_operator.controllers.training_job.streams.link import Link
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, WORKING_ANNOTATION, LocalJobs
 from trainingjob_operator.local.objects import LocalObjects
 from trainingjob_operator.local.pods import LocalPods
-from trainingjob_operator.state import Deletion, Event, JobKey, Observed, Plan
-from trainingjob_operator.streams.link import Link
 
 
 class LocalCluster:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainingjob_operator.state import JobKey
+from trainingjob_operator.controllers.training_job.state import JobKey
 
 _KEY_BYTES = 32
 _PRIVATE = 0o600

@@ -9,8 +9,8 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 
+from trainingjob_operator.controllers.training_job.state import Manifest
 from trainingjob_operator.local.folder import JobFolder, locked, write_whole
-from trainingjob_operator.state import Manifest
 
 _FILE = "given.json"
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainingjob_operator.controllers.training_job.state import Event, JobKey, Manifest
 from trainingjob_operator.local.folder import JobFolder, locked, write_whole
-from trainingjob_operator.state import Event, JobKey, Manifest
 
 DIRECTORY_ANNOTATION = "batch.trainingjob.dev/directory"
 """Where the job's manifest lay: local processes find the user's own modules there."""

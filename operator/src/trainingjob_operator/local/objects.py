@@ -10,10 +10,10 @@ import random
 import socket
 from pathlib import Path
 
-from trainingjob_operator.children import revision
+from trainingjob_operator.controllers.training_job.children import revision
+from trainingjob_operator.controllers.training_job.state import Manifest, Pinned
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.folder import JobFolder, write_whole
-from trainingjob_operator.state import Manifest, Pinned
 
 _PORTS = range(20000, 32000)
 """Below the kernel's ephemeral ports, so that no outgoing connection takes one that is kept for a rendezvous."""

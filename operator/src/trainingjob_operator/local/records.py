@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainingjob_api.contract.runtime import Termination
-from trainingjob_operator.children.names import EPOCH_LABEL, INCARNATION_LABEL, ROLE_LABEL, WORKER_INDEX_LABEL
+from trainingjob_operator.controllers.training_job.children.names import EPOCH_LABEL, INCARNATION_LABEL, ROLE_LABEL, WORKER_INDEX_LABEL
+from trainingjob_operator.controllers.training_job.state import Manifest, Pod, PodPhase, Role
 from trainingjob_operator.local.folder import JobFolder, write_whole
-from trainingjob_operator.state import Manifest, Pod, PodPhase, Role
 
 UNKNOWN_EXIT = 137
 """What Kubernetes says of a container whose end nobody saw."""

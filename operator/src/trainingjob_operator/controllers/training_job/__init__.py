@@ -1,0 +1,1 @@
+"""The controller of TrainingJobs: observe, plan (pure), act."""

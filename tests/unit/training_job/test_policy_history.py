@@ -1,0 +1,94 @@
+"""When a new attempt begins: rollbacks, lost state, a log that has gone ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from operator_builders import make_condition, make_job, make_log, make_report, make_seen, make_status
+from trainingjob_api.contract.intent import Report
+from trainingjob_api.status import RestorePoint, Status
+from trainingjob_operator.controllers.training_job.policy import attempts, rollback
+from trainingjob_operator.controllers.training_job.policy.wanted import Wanted
+from trainingjob_operator.controllers.training_job.state import Observed
+
+ASKED = {"toStep": 100, "request": "again"}
+POINT = RestorePoint(kind="Step", step=100, request="again")
+FRESH = make_status(attempt=1, opened_attempt=0)
+
+
+def seen_with(status: Status | None = None, report: Report | None = None, **fields: Any) -> Observed:
+    return make_seen(make_job(status or make_status(), **fields), report=report or make_report())
+
+
+def attempt_of(seen: Observed) -> tuple[int, RestorePoint]:
+    wanted = attempts.renewed(seen, rollback.carried(seen, Wanted.of(seen.job.status)))
+    return wanted.attempt, wanted.restore
+
+
+LATEST = RestorePoint()
+ATTEMPTS = {
+    "training goes on": (seen_with(), (1, LATEST)),
+    "a rollback": (seen_with(rollback=ASKED), (2, POINT)),
+    "a rollback above what the log knows": (seen_with(rollback=ASKED, report=make_report(log=make_log(attempt=6))), (7, POINT)),
+    "a rollback that has begun": (seen_with(make_status(attempt=2, restore=POINT), rollback=ASKED), (2, POINT)),
+    "a rollback that is done": (seen_with(make_status(last_rollback_request="again"), rollback=ASKED), (1, LATEST)),
+    "an unknown step": (seen_with(rollback=ASKED | {"toStep": 150}), (1, LATEST)),
+    "all state is lost": (seen_with(report=make_report(state_lost=True)), (2, LATEST)),
+    "it was an older attempt's state": (seen_with(make_status(attempt=2, opened_attempt=2), make_report(state_lost=True)), (2, LATEST)),
+    "state lost in a rollback's attempt": (
+        seen_with(make_status(attempt=2, restore=POINT), make_report(attempt=2, state_lost=True), rollback=ASKED),
+        (3, POINT),
+    ),
+    "state lost after the rollback": (
+        seen_with(
+            make_status(attempt=2, opened_attempt=2, restore=POINT, last_rollback_request="again"),
+            make_report(attempt=2, state_lost=True, log=make_log(attempt=2)),
+            rollback=ASKED,
+        ),
+        (3, LATEST),
+    ),
+    "the log is ahead": (seen_with(report=make_report(log=make_log(attempt=4))), (5, LATEST)),
+    "the log has this attempt, but it is not ours": (
+        seen_with(FRESH, make_report(generation=None, step=None, log=make_log(attempt=1, opened_attempt=0))),
+        (2, LATEST),
+    ),
+    "the log has this attempt, and we opened it": (seen_with(FRESH, make_report(log=make_log(attempt=1, opened_attempt=1))), (1, LATEST)),
+    "its opener has gone, but we remember": (seen_with(report=make_report(log=make_log(opened_attempt=0))), (1, LATEST)),
+    "an older epoch's report": (seen_with(make_status(rendezvous={"epoch": 2}), make_report(state_lost=True)), (1, LATEST)),
+}
+
+
+@pytest.mark.parametrize(("seen", "expected"), ATTEMPTS.values(), ids=ATTEMPTS.keys())
+def test_attempt(seen: Observed, expected: tuple[int, RestorePoint]) -> None:
+    assert attempt_of(seen) == expected
+
+
+def test_no_report_can_raise_the_attempt_beyond_bounds() -> None:
+    assert attempt_of(seen_with(report=make_report(log=make_log(attempt=10**14))))[0] == 2**31
+
+
+def test_a_rollback_is_done_when_the_log_carries_its_request() -> None:
+    status = make_status(attempt=2, restore=POINT)
+    before = seen_with(status, make_report(attempt=2), rollback=ASKED)
+    after = seen_with(status, make_report(attempt=2, log=make_log(attempt=2, request="again")), rollback=ASKED)
+    assert (rollback.done(before), rollback.done(after)) == (None, "again")
+
+
+def test_an_unknown_step_is_answered_with_the_known_ones_and_done_with() -> None:
+    seen = seen_with(rollback=ASKED | {"toStep": 150})
+    assert rollback.refusal(seen) == (
+        "rollback.toStep: there is no checkpoint of step 150; there are: 100, 200. Ask again with a new request"
+    )
+    assert rollback.done(seen) == "again"
+
+
+def test_a_job_that_failed_in_a_rollback_is_not_woken_by_it_again() -> None:
+    status = make_status(restore=POINT, checkpoints=(100,), conditions=(make_condition("Failed"),))
+    assert rollback.revival(make_seen(make_job(status, rollback=ASKED), report=None)) is None
+
+
+def test_a_job_that_was_completed_before_its_rollback_began_is_woken() -> None:
+    status = make_status(restore=POINT, checkpoints=(100,), conditions=(make_condition("Complete"),))
+    assert rollback.revival(make_seen(make_job(status, rollback=ASKED), report=None)) == POINT
