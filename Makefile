@@ -34,8 +34,9 @@ DEMO ?=
 demo: setup ## Train a model on this machine; DEMO="..." are options of `trainingjob run`
 	@trainingjob run examples/digits.yaml $(DEMO)
 
-test: lint verify tools ## Everything that must hold: style, types, generated files, and all tests
-	@mkdir -p build; { $(MAKE) --no-print-directory cluster >build/cluster.log 2>&1 </dev/null & }; pytest
+test: setup tools ## Everything that must hold: style, types, generated files, and all tests, with their lanes (tests/rings.py) side by side
+	@mkdir -p build; $(MAKE) --no-print-directory cluster >build/cluster.log 2>&1 </dev/null & cluster=$$!; \
+	$(MAKE) --no-print-directory lint verify || { kill $$cluster; exit 1; }; pytest --lanes --durations 10
 unit: setup ## Rules and parts, in seconds
 	pytest tests/unit
 simulation: setup ## The invariants over made-up histories of faults

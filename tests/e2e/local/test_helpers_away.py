@@ -8,7 +8,7 @@ from digits_job import Make
 from local_job import LocalJob, Process, Run
 from stamped_steps import pace
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 
 
 def rendezvous(job: LocalJob, run: Run) -> Process:

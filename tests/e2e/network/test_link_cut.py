@@ -43,6 +43,7 @@ def trains(job: NetworkJob, workers: int, steps: int) -> bool:
     return len(found) == workers and min(mark.step for mark in found) > steps
 
 
+@pytest.mark.alone
 def test_a_cut_between_two_workers_costs_seconds_and_the_one_alone_on_its_node_is_left_out(tmp_path: Path) -> None:
     with network(3) as net:
         job = NetworkJob(tmp_path / "job", net, SIZE, steps=10**8)

@@ -34,6 +34,7 @@ def failing(job: LocalJob) -> str:
     return str(found["message"]) if found.get("status") == "True" else ""
 
 
+@pytest.mark.alone
 def test_a_server_that_stands_still_costs_no_step_is_told_and_forgiven(
     server: Server, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def round_trips(job: ClusterJob, count: int) -> list[float]:
 
 
 @pytest.mark.timeout(SECONDS + 400)
+@pytest.mark.steady
 def test_slowness_is_not_taken_for_loss(own_cluster: Kube, installed: Kube, make: Make) -> None:
     job = make("soaks", training__epochs=10**6, workers__template__topologySpreadConstraints=SPREAD)
     job.apply()

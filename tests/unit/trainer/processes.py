@@ -68,7 +68,7 @@ class Zygote:
 
     def close(self) -> None:
         self.control.shutdown(socket.SHUT_RDWR)
-        self.process.wait(DEADLINE)
+        self.process.wait(6 * DEADLINE)  # it may be starting yet
         self._reader.join(DEADLINE)
         self.control.close()
 
