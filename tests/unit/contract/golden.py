@@ -1,4 +1,5 @@
-"""The messages of each version of the contract as it wrote them, in golden/VERSION/MODULE.json. Run it to take in what was added:
+"""The messages of each version of the contract as it wrote them, in golden/VERSION/MODULE.json, and the fields of the workers'
+configuration with their defaults, in golden/spec.json. Run it to take in what was added:
 
     python -m unit.contract.golden        (in tests/)
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from trainingjob_api.contract.runtime import CONTRACT_VERSION
 from unit.contract.samples import MODULES, full, least, models, read, written
+from unit.contract.spec import Fields, broken, fields
 
 FOLDER = Path(__file__).parent / "golden"
 Kept = dict[str, dict[str, Any]]
@@ -31,6 +33,13 @@ def kept(version: int, module: str) -> Kept:
     """The messages of a module as that version wrote them."""
     path = FOLDER / str(version) / f"{module}.json"
     found: Kept = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def kept_spec() -> Fields:
+    """The fields of the workers' configuration, as they were taken in."""
+    path = FOLDER / "spec.json"
+    found: Fields = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
@@ -51,13 +60,18 @@ def write() -> None:
     Raises:
         SystemExit: something else has changed.
     """
-    broken = [line for module in MODULES for line in breaks(module, kept(CONTRACT_VERSION, module))]
-    if broken:
-        sys.exit("\n".join([*broken, "An older peer would be misread: let CONTRACT_VERSION grow, or change it back."]))
+    lines = [line for module in MODULES for line in breaks(module, kept(CONTRACT_VERSION, module))]
+    if lines:
+        sys.exit("\n".join([*lines, "An older peer would be misread: let CONTRACT_VERSION grow, or change it back."]))
+    before = kept_spec()
+    lines = broken(before, fields()) if before else []
+    if lines:
+        sys.exit("\n".join([*lines, "An image of another version would take it otherwise: change it back, or take another field."]))
     folder = FOLDER / str(CONTRACT_VERSION)
     folder.mkdir(parents=True, exist_ok=True)
     for module in MODULES:
         (folder / f"{module}.json").write_text(json.dumps(today(module), indent=1) + "\n")
+    (FOLDER / "spec.json").write_text(json.dumps(fields(), indent=1) + "\n")
 
 
 def _misread(model: type[BaseModel], form: Any) -> str:

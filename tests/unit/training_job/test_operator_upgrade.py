@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from operator_builders import NOW, OTHERS, SETTINGS, make_condition, make_job, make_report, make_seen, make_status
+from operator_builders import NOW, OTHERS, SETTINGS, make_condition, make_job, make_report, make_seen, make_spec, make_status
 from operator_made import common
 from operator_world import World
 from trainingjob_operator.controllers.training_job.children import rendezvous as rendezvous_pods
@@ -160,7 +160,7 @@ def test_a_new_pod_is_told_what_may_change_at_any_time_and_nothing_that_its_vers
     world.edit(recovery={"maxFailures": 9, "startupTimeoutSeconds": 900}, workers={"replicas": 4, "minReplicas": 2})
     go_on(world, 2)
     told = json.loads(variables(world.made.last(Role.WORKER))["TRAININGJOB_CONFIG"])
-    assert told == config | {"recovery": {"startupTimeoutSeconds": 900}, "workers": config["workers"] | {"replicas": 4}}
+    assert told == make_spec(recovery={"startupTimeoutSeconds": 900}, workers={"replicas": 4, "minReplicas": 2})
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, OTHERS], ids=["as it was", "with other settings"])

@@ -10,9 +10,12 @@ import hashlib
 import json
 from typing import Any
 
+from pydantic import ValidationError
+
 from trainingjob_api.contract.runtime import CONTRACT_VERSION
 from trainingjob_api.crd.mutability import TABLE, Mutability
 from trainingjob_api.resource import TrainingJob
+from trainingjob_api.spec.job import JobSpec
 from trainingjob_operator.controllers.training_job.children import rendezvous, revision, worker
 from trainingjob_operator.controllers.training_job.identity import choose, derive
 from trainingjob_operator.controllers.training_job.settings import Settings
@@ -56,9 +59,10 @@ def configuration(job: TrainingJob) -> dict[str, Any]:
 
 
 def told(job: TrainingJob, config: dict[str, Any]) -> str:
-    """What a worker is told now, as JSON: `config` as it was pinned, with what may change at any time as the spec has it today.
+    """Return a worker's configuration, as JSON: `config` as it was pinned, with what may change at any time as the spec has it today.
 
-    Fields that `config` has not are left out: the life's trainer may not know them.
+    The life's trainer may be older than this operator and refuses fields that it does not know. So fields that `config` lacks are left
+    out, and so are all that have their default.
     """
     present = configuration(job)
     for path in (path for path, mutability in TABLE.items() if mutability is Mutability.ALWAYS):
@@ -68,7 +72,16 @@ def told(job: TrainingJob, config: dict[str, Any]) -> str:
             old, new = old.get(word, {}), new.get(word, {})
         if last in old and last in new:
             old[last] = new[last]
-    return json.dumps(config, separators=(",", ":"))
+    return _without_defaults(config)
+
+
+def _without_defaults(config: dict[str, Any]) -> str:
+    """Return `config` as JSON. One that another version kept, and this one cannot read, stays as it is."""
+    try:
+        spec = JobSpec.model_validate(config)
+    except ValidationError:
+        return json.dumps(config, separators=(",", ":"))
+    return spec.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 
 
 def _image(seen: Observed, settings: Settings, *, anew: bool) -> tuple[str, str]:
