@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from trainingjob_api.spec.training import Optimizer
-from trainingjob_trainer.learning.optimizer import build_optimizer, set_learning_rate, update
+from trainingjob_trainer.learning.optimizer import GROUP_BYTES, build_optimizer, set_learning_rate, update
 
 
 def make_model():
@@ -60,6 +60,23 @@ def test_each_optimizer_steps_as_torchs_own(name, decay):
     for one, two, first in zip(got, wanted, begin, strict=True):
         torch.testing.assert_close(one, two)
         assert not torch.equal(one, first)
+
+
+@pytest.mark.parametrize("name", TORCHS_OWN)
+def test_bits_do_not_depend_on_the_groups(name, monkeypatch):
+    ours, theirs = make_model(), make_model()
+    whole = build_optimizer(Optimizer(name=name), theirs)
+    monkeypatch.setattr("trainingjob_trainer.learning.optimizer.GROUP_BYTES", 1)
+    single = build_optimizer(Optimizer(name=name), ours)
+    assert [len(optimizer.param_groups) for optimizer in (whole, single)] == [2, 6]
+    assert all(torch.equal(*pair) for pair in zip(step(ours, single, update), step(theirs, whole, update), strict=True))
+
+
+def test_a_group_on_a_cpu_is_no_larger_than_a_cache():
+    half = GROUP_BYTES // 4 // 2
+    model = nn.ParameterList(nn.Parameter(torch.zeros(1, size)) for size in (half, half, 1, 3 * half, half, half))
+    groups = build_optimizer(Optimizer(name="SGD"), model).param_groups
+    assert [[parameter.numel() for parameter in group["params"]] for group in groups] == [[half, half], [1], [3 * half], [half, half]]
 
 
 def test_every_optimizer_of_the_spec_can_be_built():

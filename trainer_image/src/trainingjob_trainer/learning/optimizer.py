@@ -7,6 +7,7 @@ start. Nothing here is compiled, so the decorations are passed by; the rules ben
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -15,13 +16,17 @@ from torch import nn
 from trainingjob_api.spec.training import Optimizer
 from trainingjob_trainer.learning.regularisation import penalised
 
+GROUP_BYTES = 2 << 20
+"""Of a group of parameters on a CPU. A rule is a dozen operations, each over all of a group: so little stays in the cache from one to the
+next, with the gradients and the state. A larger parameter has a group of its own."""
+
 
 def build_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over the model's trainable parameters.
 
-    There are up to two parameter groups, each in model order: weights, which decay, and biases and norm layers, which do not. The
-    learning rate is set anew by the caller before every step (`set_learning_rate`). All tensors are updated at once (foreach), which
-    is quicker for many small ones, on the CPU too.
+    There are two kinds of parameter groups, each in model order: weights, which decay, and biases and norm layers, which do not. The
+    learning rate is set anew by the caller before every step (`set_learning_rate`). All tensors of a group are updated at once (foreach),
+    which is quicker for many small ones, on the CPU too. Bits do not depend on the groups.
 
     Args:
         spec: `training.optimizer`. With AdamW the decay is decoupled from the gradient, with the others it is L2.
@@ -34,7 +39,9 @@ def build_optimizer(spec: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     known = {id(parameter) for parameter in decayed}
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in known]
     groups: list[dict[str, Any]] = [
-        {"params": parameters, "weight_decay": decay} for parameters, decay in ((decayed, spec.weight_decay), (others, 0.0)) if parameters
+        {"params": group, "weight_decay": decay}
+        for parameters, decay in ((decayed, spec.weight_decay), (others, 0.0))
+        for group in _groups(parameters)
     ]
     _pass_by_the_compiler()
     if not groups:
@@ -65,6 +72,21 @@ def update(optimizer: torch.optim.Optimizer) -> None:
     """One step by the optimiser's rule, from the parameters' gradients."""
     with torch.no_grad():
         inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def _groups(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Neighbours of at most GROUP_BYTES on a CPU; all others together."""
+    group: list[nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        counted = parameter.nbytes if parameter.device.type == "cpu" else 0
+        if group and size + counted > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(parameter)
+        size += counted
+    if group:
+        yield group
 
 
 def _pass_by_the_compiler() -> None:
