@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -270,9 +271,17 @@ def _display_lost(error: OSError) -> None:
     logging.getLogger(__name__).warning("nothing is shown any more, and the job goes on: %s", error)
 
 
+class _LogFile(logging.FileHandler):
+    """Lines that a full disk does not take are lost; the terminal is not told of each."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _log_to(folder: JobFolder) -> None:
     """The operator's own log: a file, for the terminal belongs to the view."""
-    handlers: list[logging.Handler] = [logging.FileHandler(folder.path / "operator.log", encoding="utf-8")]
+    handlers: list[logging.Handler] = [_LogFile(folder.path / "operator.log", encoding="utf-8")]
     if DEBUGGING.on:
         handlers.append(logging.StreamHandler())
     logging.basicConfig(level=logging.INFO, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)

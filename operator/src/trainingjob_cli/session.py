@@ -27,7 +27,8 @@ from trainingjob_operator.engine.queue import WorkQueue
 from trainingjob_operator.engine.reconcile import reconcile
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
-from trainingjob_operator.local.jobs import LocalJobs
+from trainingjob_operator.local.jobs import LocalJobs, UnknownJobError
+from trainingjob_operator.local.reserve import is_full
 
 _LOOK_SECONDS = 0.2
 """How often the view is refreshed and the job's file looked at."""
@@ -63,6 +64,10 @@ class Session:
         self._stop_by = float("inf")
         self._failed_passes = 0
         self._trouble = ""
+        self._is_full = False
+        """The last pass has found no room for what it had to write down."""
+        self._is_stopping = False
+        """The stop that the first interrupt asks for is written down."""
         self._turned = asyncio.Event()
         """Set after every pass and signal."""
 
@@ -106,16 +111,26 @@ class Session:
 
     async def _pass(self, key: JobKey) -> float | None:
         try:
+            if self._interrupts and not self._is_stopping:
+                self._suspend()
             after = await reconcile(self, key, self._settings, datetime.now(UTC))
         except (OSError, ValueError) as error:
-            self._failed_passes += 1
-            self._trouble = str(error)
+            self._note_failure(error)
             raise
         else:
-            self._failed_passes = 0
+            self._failed_passes, self._is_full = 0, False
             return after
         finally:
             self._turned.set()
+
+    def _note_failure(self, error: Exception) -> None:
+        """Count a failed pass towards giving up. A disk that is full does not count: what trains goes on, and room may be made."""
+        self._trouble = str(error)
+        if not is_full(error):
+            self._failed_passes += 1
+        elif not self._is_full:
+            self._is_full = True
+            self._display.note(f"nothing can be written down, and training goes on; make room: {error}")
 
     async def _until_over(self) -> Outcome:
         while True:
@@ -123,6 +138,8 @@ class Session:
             self._turned.clear()
             if self._gone or self._interrupts > 1 or asyncio.get_running_loop().time() > self._stop_by:
                 await self._kill()
+                if self._is_full:
+                    self._display.note("what follows was written down before the disk was full")
                 return Outcome.DELETED if self._gone else Outcome.KILLED
             if self._failed_passes and (self._interrupts or self._failed_passes >= _HOPELESS_PASSES):
                 raise Mistake(f"job {self._key.name} cannot be looked after: {self._trouble}")
@@ -147,7 +164,8 @@ class Session:
         """End all processes of the job that are left."""
         await self._queue.close()
         pods = self._cluster.pods(self._key)
-        with suppress(TimeoutError):
+        pods.kill()
+        with suppress(TimeoutError, OSError):  # nobody lives, though perhaps it cannot be written down
             async with asyncio.timeout(_KILL_SECONDS):
                 while living := [pod for pod in pods.observe() if not pod.over()]:
                     for pod in living:
@@ -159,14 +177,18 @@ class Session:
             return  # a closed terminal is told more than once, by the kernel, the shell, tmux: none of them is in a hurry
         self._interrupts += 1
         if self._interrupts == 1:
-            self._jobs.edit(self._key, lambda spec: {**spec, "suspend": True})
             doing = "the script is told to end" if self._runs_script() else "saving, then stopping"
             self._display.note(f"{doing}; Ctrl-C again ends it at once")
-            self._queue.add(self._key)
+            self._queue.add(self._key)  # a pass writes it down, again and again if it has to
             limit = self._end_seconds() + _STOP_MARGIN_SECONDS
             self._stop_by = asyncio.get_running_loop().time() + limit
             asyncio.get_running_loop().call_later(limit + _LOOK_SECONDS, self._turned.set)
         self._turned.set()
+
+    def _suspend(self) -> None:
+        with suppress(UnknownJobError):  # deleted just now
+            self._jobs.edit(self._key, lambda spec: {**spec, "suspend": True})
+        self._is_stopping = True
 
     def _runs_script(self) -> bool:
         return self._seen is not None and is_script(self._seen.job)

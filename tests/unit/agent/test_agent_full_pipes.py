@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import io
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +86,27 @@ def test_a_training_process_does_not_wait_for_an_agent_that_does_not_read() -> N
     channel.flush(DEADLINE)
     stream.close()
     ours.close()
+
+
+class FullFile(io.BytesIO):
+    """A file on a disk that has no room for the first line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = threading.Event()
+
+    def write(self, data: Any) -> int:
+        if not self.refused.is_set():
+            self.refused.set()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+def test_an_agent_whose_log_has_no_room_goes_on_with_it_once_there_is_room() -> None:
+    file = FullFile()
+    console = Console(file)
+    console.print(b"lost\n")
+    assert file.refused.wait(DEADLINE)
+    console.print(b"kept\n")
+    console.close(DEADLINE)
+    assert file.getvalue() == b"kept\n"

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -99,3 +100,28 @@ def test_a_display_that_is_lost_is_told_of_once_and_raises_nothing() -> None:
         display.note("more")
     display.close()
     assert [type(error) for error in lost] == [BrokenPipeError]
+
+
+class Full(PlainDisplay):
+    """Writes to a file on a disk that has no room for the first lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[str] = []
+        self.has_room = False
+
+    def note(self, text: str) -> None:
+        if not self.has_room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.taken.append(text)
+
+
+def test_a_display_on_a_full_disk_misses_lines_and_is_not_lost() -> None:
+    lost: list[OSError] = []
+    inner = Full()
+    display = SafeDisplay(inner, lost.append)
+    display.note("missed")
+    inner.has_room = True
+    display.note("shown")
+    display.close()
+    assert (inner.taken, lost) == (["shown"], [])

@@ -89,6 +89,7 @@ def test_a_store_in_trouble_is_what_a_restore_and_the_end_wait_for() -> None:
         wait = wait_of(generation, stamped(*stamps, generation=generation), trouble="worker 0: the store does not answer")
         assert wait.stall is Stall.STORAGE
         assert "worker 0: the store does not answer" in wait.words
+        assert "saved" not in wait.words, "nothing is claimed to be in storage"
 
 
 def test_a_cut_link_is_named_before_all_else() -> None:

@@ -174,6 +174,7 @@ def await_commit(run: Run) -> None:
     """
     step = run.session.state.step
     run.phase(Phase.FINISHING)
+    run.reporter.pace(step, run.session.state.metrics)  # the exact step: it says what is lost where storage does not take it
     snapshot(run)
 
     def again() -> int:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from trainingjob_cli.rendering.live import RunView, line, panel
 from trainingjob_operator.controllers.training_job.state import Event, EventType
+from trainingjob_operator.local.reserve import is_full
 
 LINE_SECONDS, EARLY_SECONDS, LATE_SECONDS, STILL_SECONDS = 2.0, 60.0, 10.0, 30.0
 """A log gets a line about so often while steps are taken: in the first seconds, which are so many, and later; and so often where nothing
@@ -124,7 +125,8 @@ def _turned(last: RunView, view: RunView) -> bool:
 class SafeDisplay:
     """A display that may be lost: a terminal that was closed, a pipe that nobody reads any more.
 
-    Whoever trains must not die of it: from the first error on, nothing is shown, and what is still printed goes nowhere.
+    Whoever trains must not die of it: from the first error on, nothing is shown, and what is still printed goes nowhere. A file on a disk
+    that is full is not lost: it misses lines until there is room.
     """
 
     def __init__(self, inner: Display, lost: Callable[[OSError], None]) -> None:
@@ -153,7 +155,7 @@ class SafeDisplay:
         """Nothing more comes. A terminal may have gone since the last line: what the command says at its end is lost, and no error."""
         self._try(self._inner.close)
         for stream in (sys.stdout, sys.stderr):
-            if _is_gone(stream):
+            if _is_gone(stream) or _has_no_room(stream):
                 _silence(stream)
 
     def _try(self, show: Callable[[], None]) -> None:
@@ -162,6 +164,8 @@ class SafeDisplay:
         try:
             show()
         except OSError as error:
+            if is_full(error):
+                return
             self._is_lost = True
             _silence(sys.stdout)
             if _is_gone(sys.stderr):
@@ -177,6 +181,15 @@ def _is_gone(stream: TextIO) -> bool:
     except (OSError, ValueError):  # no file at all, as under a test
         return False
     return any(found & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, found in look.poll(0))
+
+
+def _has_no_room(stream: TextIO) -> bool:
+    """Return whether the disk with the stream's file is full."""
+    try:
+        stream.flush()
+    except (OSError, ValueError) as error:
+        return is_full(error)
+    return False
 
 
 def _silence(stream: TextIO) -> None:

@@ -74,9 +74,9 @@ class LocalCluster:
             self._delete(key, deletion)
         await self._tell(key, seen, plan)
         if plan.events:
-            self._jobs.add_events(key, plan.events)
             if self._on_events is not None:
                 self._on_events(key, plan.events)
+            self._jobs.add_events(key, plan.events)
 
     def pods(self, key: JobKey) -> LocalPods:
         """The keeper of the job's processes."""

@@ -1,7 +1,7 @@
 """Where the files of local jobs lie, and how they are written so that a kill at any moment leaves the old or the new one.
 
     <root>/operator.key
-    <root>/<namespace>/<name>/job.json, status.json, events.jsonl, objects/, pods/
+    <root>/<namespace>/<name>/job.json, status.json, events.jsonl, reserve, objects/, pods/
 
 Effects: files only. It must not know what is in them.
 """
@@ -11,15 +11,16 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob_operator.controllers.training_job.state import JobKey
+from trainingjob_operator.local.reserve import Reserve, is_full
 
 _KEY_BYTES = 32
-_PRIVATE = 0o600
+_PRIVATE, _SHARED = 0o600, 0o644
 _CHARGE = "charge.lock"
 
 
@@ -64,6 +65,31 @@ class JobFolder:
         """The job's other children."""
         return self.path / "objects"
 
+    @property
+    def reserve(self) -> Reserve:
+        """Room for the files that are written here."""
+        return Reserve(self.path / "reserve")
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a file of the job by `text`, as `write_whole` does; on a disk that is full, out of the reserve."""
+        self._within_reserve(lambda: write_whole(path, text))
+
+    def append(self, path: Path, text: str) -> None:
+        """Append `text` to a file of the job, whole or not at all; on a disk that is full, out of the reserve."""
+        self._within_reserve(lambda: append_whole(path, text))
+
+    def _within_reserve(self, write: Callable[[], None]) -> None:
+        reserve = self.reserve
+        try:
+            write()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            with reserve.lent():
+                write()
+        else:
+            reserve.refill()
+
 
 def default_root(environ: Mapping[str, str]) -> Path:
     """The state folder of this user: TRAININGJOB_STATE_DIR, or trainingjob/ in XDG_STATE_HOME."""
@@ -83,10 +109,27 @@ def write_whole(path: Path, text: str, mode: int = _PRIVATE) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say whose
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def append_whole(path: Path, text: str) -> None:
+    """Append `text` to a file, or leave the file as it was."""
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, _SHARED)
+    try:
+        size, rest = os.fstat(descriptor).st_size, text.encode()
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError as error:
+            os.ftruncate(descriptor, size)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:
@@ -121,8 +164,10 @@ def in_charge(folder: JobFolder) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        folder.reserve.open()
         yield
     finally:
+        folder.reserve.close()
         os.close(descriptor)
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from trainingjob_operator.controllers.training_job.state import Manifest
-from trainingjob_operator.local.folder import JobFolder, locked, write_whole
+from trainingjob_operator.local.folder import JobFolder, locked
 
 _FILE = "given.json"
 
@@ -21,7 +21,7 @@ def keep(folder: JobFolder, manifests: Iterable[Manifest]) -> None:
         known = {_key(manifest): manifest for manifest in read(folder)}
         wanted = known | {_key(manifest): manifest for manifest in manifests}
         if wanted != known:
-            write_whole(folder.path / _FILE, json.dumps(list(wanted.values())))
+            folder.write(folder.path / _FILE, json.dumps(list(wanted.values())))
 
 
 def read(folder: JobFolder) -> tuple[Manifest, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainingjob_operator.controllers.training_job.state import Event, JobKey, Manifest
-from trainingjob_operator.local.folder import JobFolder, locked, write_whole
+from trainingjob_operator.local.folder import JobFolder, locked
 
 DIRECTORY_ANNOTATION = "batch.trainingjob.dev/directory"
 """Where the job's manifest lay: local processes find the user's own modules there."""
@@ -91,7 +91,7 @@ class LocalJobs:
                 "annotations": {**(metadata.get("annotations") or {}), **_places(directory, working or directory)},
             }
             kept = {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": complete, "spec": manifest["spec"]}
-            write_whole(folder.job, json.dumps(kept, indent=1))
+            folder.write(folder.job, json.dumps(kept, indent=1))
 
     def replace(self, manifest: Manifest, directory: Path, working: Path) -> None:
         """Put another manifest in the place of a job that has stored nothing and of which nothing runs. It keeps its uid."""
@@ -109,7 +109,7 @@ class LocalJobs:
             folder.status.unlink(missing_ok=True)
             for place in (folder.pods, folder.objects):
                 shutil.rmtree(place, ignore_errors=True)
-            write_whole(folder.job, json.dumps({**kept, "metadata": fresh, "spec": manifest["spec"]}, indent=1))
+            folder.write(folder.job, json.dumps({**kept, "metadata": fresh, "spec": manifest["spec"]}, indent=1))
 
     def move(self, key: JobKey, directory: Path, working: Path) -> bool:
         """Record where the job's manifest lies and where its next processes are to work. Return whether they worked elsewhere before."""
@@ -119,7 +119,7 @@ class LocalJobs:
             annotations = manifest["metadata"].get("annotations") or {}
             manifest["metadata"]["annotations"] = {**annotations, **_places(directory, working)}
             if manifest["metadata"]["annotations"] != annotations:
-                write_whole(folder.job, json.dumps(manifest, indent=1))
+                folder.write(folder.job, json.dumps(manifest, indent=1))
             return annotations.get(WORKING_ANNOTATION) not in (None, str(working))
 
     def edit(self, key: JobKey, change: Callable[[Spec], Spec]) -> bool:
@@ -138,20 +138,20 @@ class LocalJobs:
                 return False
             manifest["spec"] = spec
             manifest["metadata"]["generation"] += 1
-            write_whole(folder.job, json.dumps(manifest, indent=1))
+            folder.write(folder.job, json.dumps(manifest, indent=1))
             return True
 
     def write_status(self, key: JobKey, status: dict[str, Any]) -> None:
         """Replace the status. Only whoever is in charge of the job calls this."""
-        write_whole(self.folder(key).status, json.dumps(status))
+        folder = self.folder(key)
+        folder.write(folder.status, json.dumps(status))
 
     def add_events(self, key: JobKey, events: tuple[Event, ...]) -> None:
         """Append to the job's story."""
-        path = self.folder(key).events
+        folder = self.folder(key)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        with path.open("a", encoding="utf-8") as file:
-            for event in events:
-                file.write(json.dumps({"time": now, "type": event.type, "reason": event.reason, "message": event.message}) + "\n")
+        lines = [json.dumps({"time": now, "type": event.type, "reason": event.reason, "message": event.message}) + "\n" for event in events]
+        folder.append(folder.events, "".join(lines))
 
     def events(self, key: JobKey, newest: int = MAX_EVENTS) -> list[dict[str, str]]:
         """The newest events, oldest first: time, type, reason, message."""
@@ -159,7 +159,7 @@ class LocalJobs:
             lines = self.folder(key).events.read_text(encoding="utf-8").splitlines()[-newest:]
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return [event for event in map(_event, lines) if event is not None]
 
     def remove(self, key: JobKey) -> None:
         """Delete the job's folder, and its namespace's if that is empty now. Its uid stays among `past`."""
@@ -182,6 +182,15 @@ class LocalJobs:
 
     def _past(self, key: JobKey) -> Path:
         return self.root / _DELETED / key.namespace / key.name
+
+
+def _event(line: str) -> dict[str, str] | None:
+    """Return the event of a line; None where a writer was killed in the middle of it."""
+    try:
+        event: dict[str, str] = json.loads(line)
+    except ValueError:
+        return None
+    return event
 
 
 def _now() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from trainingjob_operator.controllers.training_job.children import revision
 from trainingjob_operator.controllers.training_job.state import Manifest, Pinned
 from trainingjob_operator.local.environment import LOOPBACK
-from trainingjob_operator.local.folder import JobFolder, write_whole
+from trainingjob_operator.local.folder import JobFolder
 
 _PORTS = range(20000, 32000)
 """Below the kernel's ephemeral ports, so that no outgoing connection takes one that is kept for a rendezvous."""
@@ -26,6 +26,7 @@ class LocalObjects:
     """The objects of one job, one file each."""
 
     def __init__(self, folder: JobFolder) -> None:
+        self._job = folder
         self._folder = folder.objects
 
     def create(self, manifest: Manifest, *, pods: bool = False) -> None:
@@ -40,9 +41,9 @@ class LocalObjects:
         if manifest["kind"] == "Service":
             known = self.port()
             if known is None or not (pods or is_free(known)):
-                write_whole(self._folder / _PORT, str(free_port()))
+                self._job.write(self._folder / _PORT, str(free_port()))
         if manifest["kind"] != "Secret" or not path.exists():
-            write_whole(path, json.dumps(manifest))
+            self._job.write(path, json.dumps(manifest))
 
     def delete(self, kind: str, name: str) -> None:
         """Forget an object, if it is there."""

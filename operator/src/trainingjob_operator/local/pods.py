@@ -74,6 +74,12 @@ class LocalPods:
                 send(record.pid, record.began, signal.SIGTERM)
         self._refresh(record)
 
+    def kill(self) -> None:
+        """Kill every process of the job. Writes nothing: a disk that is full keeps nobody alive."""
+        for record in self._records.all():
+            if not record.over:
+                kill_all(record.uid, record.pid if record.boot == self._boot else None, record.began)
+
     def sweep(self) -> None:
         """Make records and processes agree."""
         for record in self._records.all():
@@ -192,7 +198,7 @@ class LocalPods:
     def _ended(self, record: PodRecord) -> None:
         """The main process is gone: end what it left behind, and write down how it ended."""
         self._unwatch(record.name)
-        child = self._children.pop(record.pid or 0, None)
+        child = self._children.get(record.pid or 0)
         kill_all(record.uid, record.pid if record.boot == self._boot else None, record.began)
         if child is not None:
             child.poll()  # it may have ended between two looks: it is reaped here, or never
@@ -204,6 +210,7 @@ class LocalPods:
             self._begin(self._records.write(record.model_copy(update=again)))
         else:
             self._records.write(record.model_copy(update={"over": True, **self._outcome(record, child)}))
+        self._children.pop(record.pid or 0, None)  # not before it is written down how it ended
         self._wake()  # it may have ended before anybody could watch it
 
     def _outcome(self, record: PodRecord, child: subprocess.Popen[bytes] | None) -> dict[str, object]:

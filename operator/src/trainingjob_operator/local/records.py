@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_operator.controllers.training_job.children.names import EPOCH_LABEL, INCARNATION_LABEL, ROLE_LABEL, WORKER_INDEX_LABEL
 from trainingjob_operator.controllers.training_job.state import Manifest, Pod, PodPhase, Role
-from trainingjob_operator.local.folder import JobFolder, write_whole
+from trainingjob_operator.local.folder import JobFolder
 
 UNKNOWN_EXIT = 137
 """What Kubernetes says of a container whose end nobody saw."""
@@ -70,6 +70,7 @@ class Records:
     """The records of one job's pods, and the files beside them."""
 
     def __init__(self, folder: JobFolder) -> None:
+        self._job = folder
         self._folder = folder.pods
 
     def all(self) -> list[PodRecord]:
@@ -85,7 +86,7 @@ class Records:
     def write(self, record: PodRecord) -> PodRecord:
         """Replace the record, durably."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path(record.name), record.model_dump_json())
+        self._job.write(self._path(record.name), record.model_dump_json())
         return record
 
     def remove(self, record: PodRecord) -> None:

@@ -78,8 +78,9 @@ def _restoring(generation: Generation, found: Sequence[Member], rest: str, troub
 
 
 def _finishing(generation: Generation, found: Sequence[Member], rest: str, trouble: str) -> Wait:
-    words = "the last step is done: the model is measured, saved and exported"
-    return Wait(Stall.STORAGE if trouble else Stall.FINISHING, f"{words}; {trouble}" if trouble else words)
+    if trouble:
+        return Wait(Stall.STORAGE, f"no step follows, and storage has yet to take what they made; {trouble}")
+    return Wait(Stall.FINISHING, "the last step is done: the model is measured, saved and exported")
 
 
 def _evaluating(generation: Generation, found: Sequence[Member], rest: str, trouble: str) -> Wait:

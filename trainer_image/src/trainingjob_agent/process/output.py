@@ -6,6 +6,7 @@ in the files.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
@@ -27,6 +28,8 @@ CAP_BYTES = 16 << 20
 _MAX_LINE = 64 << 10
 PROGRESS_SECONDS = 1.0
 """A line that is drawn again and again, such as a progress bar, is kept about so often."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Stdout is a file on a disk that has no room just now."""
 _CURSOR = re.compile(rb"\x1b\[[0-9;]*[A-KSTfsu]")
 """Moves of the cursor, and erasing: bars of several lines are drawn by them."""
 
@@ -61,7 +64,10 @@ class Console:
                 self._stream.write(line)
                 if self._lines.empty():
                     self._stream.flush()
-            except (OSError, ValueError):  # nobody listens any more
+            except OSError as error:
+                if error.errno not in _FULL:  # nobody listens any more
+                    return
+            except ValueError:  # closed
                 return
 
 
