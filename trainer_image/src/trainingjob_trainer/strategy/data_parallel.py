@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from trainingjob_api.contract.messages import Seat
 from trainingjob_api.spec.training import Training
 from trainingjob_trainer.checkpoint.state import TrainingState
 from trainingjob_trainer.checks.mistakes import UserMistake
@@ -58,8 +57,6 @@ class DataParallel:
         transport: carries the reductions.
     """
 
-    kinds = frozenset({"replicated"})
-
     def __init__(
         self,
         task: Task,
@@ -93,10 +90,6 @@ class DataParallel:
         """Sums of the lane that was computed last."""
         self._passes, self._is_whole = 0, False
         """How often that lane went through the model, and whether that is as often as the first one, which has the most samples."""
-
-    def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
-        """Any one of them is enough."""
-        return len(survivors) > 0
 
     def start(self, rank: int, world: int, lanes: int, names: Sequence[str] = ()) -> None:
         """A generation has been formed, and all its ranks hold one state."""

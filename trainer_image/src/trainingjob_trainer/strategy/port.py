@@ -1,6 +1,6 @@
 """What the loop asks of a strategy. Pure: types only.
 
-A strategy owns the step clock, what kinds of state there are, and whether the state survives with the members that are left.
+A strategy computes a step over the global batch and says what all ranks do next.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trainingjob_api.contract.messages import Seat
 from trainingjob_trainer.data import Dataset
 from trainingjob_trainer.strategy.control import Decision, Flags
 
@@ -30,13 +29,6 @@ class Outcome:
 
 class Strategy(Protocol):
     """The work of one rank, together with the others."""
-
-    kinds: frozenset[str]
-    """The kinds of state it has: replicated, sharded, local."""
-
-    def recoverable(self, survivors: Sequence[Seat], world: int) -> bool:
-        """Whether these members of `world` hold the whole state among them."""
-        ...
 
     def start(self, rank: int, world: int, lanes: int, names: Sequence[str] = ()) -> None:
         """A generation has been formed, and all its ranks hold one state.
