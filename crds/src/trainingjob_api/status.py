@@ -156,6 +156,10 @@ class StepMark(StatusModel):
     """Time spent on kept steps until then."""
 
 
+SUSPEND = "Suspend"
+"""StopRecord.reason of a suspension."""
+
+
 class StopRecord(StatusModel):
     """An end in order that has been asked for: save, leave, release the pods."""
 
@@ -163,7 +167,7 @@ class StopRecord(StatusModel):
     """Names it to the rendezvous."""
     time: datetime
     """When it was asked for."""
-    reason: Word = "Suspend"
+    reason: Word = SUSPEND
     """Suspend, or why the job fails once it has stopped."""
     message: Annotated[str, _cut(280), _bound("maxLength", 280)] = ""
     """Why it fails, for a person."""
@@ -245,7 +249,7 @@ class Status(StatusModel):
     """What the operator says of the job."""
 
     phase: Word = ""
-    """For display: Pending, Running, Suspended, Complete, Failed and so on. Programs read the conditions."""
+    """For display: Pending, Running, Suspended, Succeeded, Failed and so on. Programs read the conditions."""
     message: Message = ""
     """What the job does or waits for, for a person."""
     conditions: Annotated[

@@ -53,6 +53,7 @@ STORY = {
     "rolled back": (OLD, new(last_rollback_request="a", conditions=(make_condition("RolledBack"),)), ["RolledBack"]),
     "refused": (OLD, new(last_rollback_request="a", conditions=(make_condition("RolledBack", False),)), ["RollbackRefused"]),
     "suspending": (OLD, new(stop=StopRecord(request="suspend-1", time="2026-01-01T00:00:00Z")), ["Suspending"]),
+    "failing": (OLD, new(stop=StopRecord(request="fail-1-1", time="2026-01-01T00:00:00Z", reason="PoisonousStep")), ["Failing"]),
     "suspended": (OLD, new(conditions=(make_condition("Suspended"),)), ["Suspended"]),
     "resumed": (new(conditions=(make_condition("Suspended"),)), new(attempt=2, rendezvous={"epoch": 2}), ["NewAttempt", "Resumed"]),
     "succeeded": (OLD, new(conditions=(make_condition("Complete"),)), ["Succeeded"]),

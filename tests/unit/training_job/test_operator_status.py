@@ -30,6 +30,8 @@ from trainingjob_operator.controllers.training_job.state import Observed, PodPha
 from trainingjob_operator.controllers.training_job.status.storage import kept_words
 
 STOP = StopRecord(request="suspend-1", time=NOW)
+FAILING = StopRecord(request="fail-1-1", time=NOW, reason="PoisonousStep", message="step 7")
+RELEASING = StopRecord(request="release-1-1", time=NOW, reason="PodsReleased", message="fewer than 2 ran")
 
 
 def after(seen: Observed, seconds: float = 0.0) -> Status:
@@ -85,6 +87,8 @@ PHASES = {
     "a rollback's attempt has begun elsewhere": (make_seen(make_job(ROLLING), report=make_report(attempt=2)), "RollingBack"),
     "the stream is lost": (make_seen(report=None, reporting=False), "Running"),
     "stopping": (make_seen(make_job(make_status(stop=STOP), suspend=True)), "Suspending"),
+    "failing": (make_seen(make_job(make_status(stop=FAILING))), "Failing"),
+    "giving pods back": (make_seen(make_job(make_status(stop=RELEASING))), "Releasing"),
     "stopped": (make_seen(make_job(make_status(stop=STOP), suspend=True), report=make_report(stopped="suspend-1")), "Suspended"),
     "done": (make_seen(report=make_report(log=make_log(done=True))), "Succeeded"),
     "failed": (make_seen(report=make_report(failures=(make_failure("UserError"),), failure_count=1)), "Failed"),
@@ -94,6 +98,13 @@ PHASES = {
 @pytest.mark.parametrize(("seen", "phase"), PHASES.values(), ids=PHASES.keys())
 def test_phase(seen: Observed, phase: str) -> None:
     assert after(seen).phase == phase
+
+
+@pytest.mark.parametrize(("stop", "reason"), [(STOP, "Suspending"), (FAILING, "NotSuspended"), (RELEASING, "NotSuspended")])
+def test_only_a_suspension_is_said_to_be_suspending(stop: StopRecord, reason: str) -> None:
+    condition = after(make_seen(make_job(make_status(stop=stop)))).condition("Suspended")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", reason)
 
 
 def test_figures_alone_wait_for_their_turn() -> None:

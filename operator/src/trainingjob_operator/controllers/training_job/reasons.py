@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from trainingjob_api.status import FailureRecord, Status
+from trainingjob_api.status import SUSPEND, FailureRecord, Status
 from trainingjob_operator.controllers.training_job.state import Event, EventType
 
 
@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NEW_ATTEMPT = "NewAttempt"
     SCALED = "Scaled"
     SUSPENDING = "Suspending"
+    FAILING = "Failing"
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"
     RENDEZVOUS_REPLACED = "RendezvousReplaced"
@@ -162,6 +163,8 @@ def _suspension(old: Status, new: Status) -> list[Event]:
     events = []
     if new.stop is not None and old.stop is None and new.stop.reason == Reason.PODS_RELEASED:
         events.append(warning(Reason.PODS_RELEASED, f"{new.stop.message}; the pods are given back for a while"))
+    elif new.stop is not None and old.stop is None and new.stop.reason != SUSPEND:
+        events.append(warning(Reason.FAILING, f"the job saves, then it fails: {new.stop.message}"))
     elif new.stop is not None and old.stop is None:
         events.append(normal(Reason.SUSPENDING, new.stop.message or "the job saves and gives its pods back"))
     if _became(old, new, "Suspended"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from trainingjob_api.status import StopRecord
+from trainingjob_api.status import SUSPEND, StopRecord
 from trainingjob_operator.controllers.training_job.ledger import Ledger
 from trainingjob_operator.controllers.training_job.policy import (
     attempts,
@@ -142,7 +142,7 @@ def _stopping(seen: Observed, settings: Settings, now: datetime, wanted: Wanted,
     noted = replacement.replaced(seen, replacement.skipped(seen, rendezvous.renewed(seen, wanted)), ())
     if not suspend.reached(seen, wanted, stop, settings, now):
         return Decision(Course.STOPPING, noted, tally)
-    if stop.reason == suspend.SUSPEND:
+    if stop.reason == SUSPEND:
         return Decision(Course.SUSPENDED, noted, tally)
     if gang.gives_back(wanted):
         return Decision(Course.RELEASED, gang.released(seen, noted, now), tally)

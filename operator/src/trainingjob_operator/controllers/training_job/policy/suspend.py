@@ -11,13 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from trainingjob_api.spec.job import JobSpec
-from trainingjob_api.status import StopRecord
+from trainingjob_api.status import SUSPEND, StopRecord
 from trainingjob_operator.controllers.training_job.policy import rollback
 from trainingjob_operator.controllers.training_job.policy.wanted import Wanted, current_report, made, pods_of
 from trainingjob_operator.controllers.training_job.settings import Settings
 from trainingjob_operator.controllers.training_job.state import Observed, PodPhase
-
-SUSPEND = "Suspend"
 
 
 def request(seen: Observed, now: datetime) -> StopRecord:

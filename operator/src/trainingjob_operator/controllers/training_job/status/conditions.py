@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from trainingjob_api.status import CONDITIONS, Condition
+from trainingjob_api.status import CONDITIONS, SUSPEND, Condition
 from trainingjob_operator.controllers.training_job.policy import Course, Decision, gang, rollback, suspend
 from trainingjob_operator.controllers.training_job.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.controllers.training_job.reasons import Reason
@@ -39,7 +39,8 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
     if decision.course is Course.SUSPENDED:
         yield "Suspended", True, Reason.SUSPENDED, _suspended(seen)
     else:
-        asked = decision.course is Course.STOPPING
+        stop = decision.wanted.stop
+        asked = decision.course is Course.STOPPING and stop is not None and stop.reason == SUSPEND
         yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
     yield "Ready", ready, Reason.TRAINING if ready else _unready(seen, decision), working
     streaming = _is_streaming(seen, decision)

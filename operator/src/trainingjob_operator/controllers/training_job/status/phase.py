@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from trainingjob_api.status import SUSPEND, StopRecord
 from trainingjob_operator.controllers.training_job.ledger import Row
 from trainingjob_operator.controllers.training_job.policy import Course, Decision
 from trainingjob_operator.controllers.training_job.policy.wanted import current_report, is_unheard_yet
+from trainingjob_operator.controllers.training_job.reasons import Reason
 from trainingjob_operator.controllers.training_job.state import Observed, PodPhase, Role
 from trainingjob_operator.controllers.training_job.status import script
 from trainingjob_operator.controllers.training_job.status.stall import phase_of
@@ -24,6 +26,8 @@ class JobPhase(StrEnum):
     RECOVERING = "Recovering"
     ROLLING_BACK = "RollingBack"
     SUSPENDING = "Suspending"
+    RELEASING = "Releasing"
+    FAILING = "Failing"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
@@ -43,12 +47,19 @@ def phase(seen: Observed, decision: Decision) -> str:
         case Course.SUSPENDED:
             return JobPhase.SUSPENDED
         case Course.STOPPING:
-            return JobPhase.SUSPENDING
+            return _stopping(decision.wanted.stop)
         case Course.RELEASED:
             return JobPhase.RECOVERING if _has_trained(seen) else JobPhase.PENDING
         case Course.RUNNING:
             return _running(seen, decision)
     return seen.job.status.phase or JobPhase.PENDING
+
+
+def _stopping(stop: StopRecord | None) -> JobPhase:
+    """Return what the job is about while it saves and its workers leave."""
+    if stop is None or stop.reason == SUSPEND:
+        return JobPhase.SUSPENDING
+    return JobPhase.RELEASING if stop.reason == Reason.PODS_RELEASED else JobPhase.FAILING
 
 
 def is_training(seen: Observed, decision: Decision) -> bool:
