@@ -381,3 +381,16 @@ def test_a_pod_that_a_lost_node_keeps_from_going_is_looked_at_again() -> None:
 
     assert plan(make_seen(make_job(status, suspend=True), pods=(held,)), SETTINGS, NOW).requeue_after == SETTINGS.progress_seconds
     assert plan(make_seen(make_job(status, suspend=True), pods=()), SETTINGS, NOW).requeue_after is None
+
+
+def test_what_a_life_is_made_from_is_resolved_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[Observed] = []
+
+    def counted(seen: Observed, settings: Any, *, anew: bool = False) -> Any:
+        resolved.append(seen)
+        return pin(seen, settings, anew=anew)
+
+    monkeypatch.setattr("trainingjob_operator.controllers.training_job.plan.pin", counted)
+    begun = plan(Observed(job=make_job(), children_first=True), SETTINGS, NOW)
+    assert begun.children_first
+    assert sum(seen.pinned is None for seen in resolved) == 1

@@ -23,7 +23,7 @@ from trainingjob_operator.controllers.training_job.policy.wanted import seats
 from trainingjob_operator.controllers.training_job.reasons import told
 from trainingjob_operator.controllers.training_job.requeue import next_look
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Deletion, Manifest, Observed, Plan
+from trainingjob_operator.controllers.training_job.state import Deletion, Manifest, Observed, Pinned, Plan
 from trainingjob_operator.controllers.training_job.status.next import ledger_now, next_status
 
 
@@ -31,15 +31,16 @@ def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:
     """Return what one pass is to do about `seen`."""
     ledger = ledger_now(seen, now)
     decision = decide(seen, settings, ledger, now)
-    status = next_status(seen, decision, settings, ledger, now)
+    pinned = _pinned(seen, decision, settings)
+    status = next_status(seen, decision, pinned, settings, ledger, now)
     events = told(seen.job.status, status)
     if changes_intent(seen, decision):
         first = Plan(status=status, events=events, requeue_after=0.0)
-        return _both_halves(seen, first, settings, now) if may_follow_children(seen, decision) else first
+        return _both_halves(replace(seen, pinned=pinned), first, settings, now) if may_follow_children(seen, decision) else first
     told_now = intent(seen, decision)
     return Plan(
         status=status,
-        create=_missing(seen, decision, told_now, settings),
+        create=_missing(seen, decision, told_now, pinned, settings),
         delete=_leftovers(seen, decision, settings, now),
         delete_job=decision.course is Course.ENDED and is_expired(seen, now),
         intent=told_now,
@@ -60,11 +61,16 @@ def _both_halves(seen: Observed, first: Plan, settings: Settings, now: datetime)
     return first if second.is_first_half() else replace(second, events=told(seen.job.status, second.status), children_first=True)
 
 
-def _missing(seen: Observed, decision: Decision, first: Intent | None, settings: Settings) -> tuple[Manifest, ...]:
-    if decision.course not in (Course.RUNNING, Course.STOPPING) or first is None:
+def _pinned(seen: Observed, decision: Decision, settings: Settings) -> Pinned | None:
+    """Return what the pods of this pass are made from; None if it makes none."""
+    return pin(seen, settings, anew=decision.anew) if decision.course in (Course.RUNNING, Course.STOPPING) else None
+
+
+def _missing(seen: Observed, decision: Decision, first: Intent | None, pinned: Pinned | None, settings: Settings) -> tuple[Manifest, ...]:
+    if pinned is None or first is None:
         return ()
     identity = derive(choose(settings.keys, seen.job.status.key_id), seen.job.metadata.uid)
-    desired = Desired(first, askable(seen, decision.wanted), pin(seen, settings), identity)
+    desired = Desired(first, askable(seen, decision.wanted), pinned, identity)
     return missing(seen, desired, settings, workers=decision.course is Course.RUNNING)
 
 

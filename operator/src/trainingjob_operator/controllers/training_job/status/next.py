@@ -14,13 +14,12 @@ from trainingjob_api.contract.intent import Report
 from trainingjob_api.contract.messages import Phase as MemberPhase
 from trainingjob_api.status import Display, FailureRecord, RendezvousRecord, Status, StepMark
 from trainingjob_operator.controllers.training_job import ledger as goodput_ledger
-from trainingjob_operator.controllers.training_job.children.pinned import pin
 from trainingjob_operator.controllers.training_job.identity import choose, key_id
 from trainingjob_operator.controllers.training_job.ledger import Ledger, Row
 from trainingjob_operator.controllers.training_job.policy import Course, Decision, attempts, rollback
 from trainingjob_operator.controllers.training_job.policy.wanted import current_report, done_words, is_unheard_yet
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Observed
+from trainingjob_operator.controllers.training_job.state import Observed, Pinned
 from trainingjob_operator.controllers.training_job.status import script
 from trainingjob_operator.controllers.training_job.status.conditions import conditions
 from trainingjob_operator.controllers.training_job.status.phase import JobPhase, is_stalled, is_training, is_under_way, is_untold, phase
@@ -54,12 +53,12 @@ def ledger_now(seen: Observed, now: datetime) -> dict[str, float]:
     return goodput_ledger.advance(status.ledger, status.ledger_mark or created, now, row)
 
 
-def next_status(seen: Observed, decision: Decision, settings: Settings, ledger: Ledger, now: datetime) -> Status:
-    """The status after this pass; the old one itself if there is nothing to write."""
+def next_status(seen: Observed, decision: Decision, pinned: Pinned | None, settings: Settings, ledger: Ledger, now: datetime) -> Status:
+    """The status after this pass; the old one itself if there is nothing to write. `pinned`: what its pods are made from."""
     old = seen.job.status
     if decision.course is Course.IGNORED:
         return old
-    fresh = _replace(old, _fields(seen, decision, settings, ledger, now))
+    fresh = _replace(old, _fields(seen, decision, ledger, now) | _resolved(seen, decision, pinned, settings))
     if _without(fresh, _FIGURES) != _without(old, _FIGURES):
         return fresh
     held = decision.course in _AT_REST or is_unheard_yet(seen, decision.wanted)
@@ -69,7 +68,7 @@ def next_status(seen: Observed, decision: Decision, settings: Settings, ledger: 
     return fresh if not 0 <= waited < settings.progress_seconds else old
 
 
-def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledger, now: datetime) -> dict[str, Any]:
+def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -> dict[str, Any]:
     old, report = seen.job.status, _heard(seen, decision)
     reached, name = phase(seen, decision), seen.job.metadata
     if decision.course is Course.INVALID:
@@ -81,7 +80,6 @@ def _fields(seen: Observed, decision: Decision, settings: Settings, ledger: Ledg
     working = _working(seen, decision, ready, workers)
     return (
         _intent(seen, decision)
-        | _pinned(seen, decision, settings)
         | _accounts(seen, decision, now)
         | figures
         | _history(seen, decision, report, ledger)
@@ -146,12 +144,9 @@ def _intent(seen: Observed, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _pinned(seen: Observed, decision: Decision, settings: Settings) -> dict[str, Any]:
+def _resolved(seen: Observed, decision: Decision, pinned: Pinned | None, settings: Settings) -> dict[str, Any]:
     """What the job's pods are made from: another one in another life, or where it is lost."""
-    if decision.course not in (Course.RUNNING, Course.STOPPING):
-        return {}
-    pinned = pin(seen, settings, anew=decision.anew)
-    if pinned == seen.pinned:
+    if pinned is None or pinned == seen.pinned:
         return {}
     content, kept = pinned.content(), "" if decision.anew else seen.job.status.key_id
     key = key_id(choose(settings.keys, kept))
