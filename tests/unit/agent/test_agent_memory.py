@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from local_job import until
 from trainingjob_agent.arena import ArenaOwner, Lease, SharedFiles
-from trainingjob_agent.process.hang import is_stopped
 from trainingjob_agent.stamp import PHASES, StampPage, StampWriter
 from trainingjob_api.contract.messages import GenerationId, Phase
+from trainingjob_api.procfs import is_stopped
 
 
 def test_what_is_written_through_the_path_is_what_is_uploaded() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from trainingjob_api.procfs import boot_id, is_stopped
 from trainingjob_api.resource import TrainingJob
 from trainingjob_cli.rendering.tables import short_time
 from trainingjob_operator.local.folder import JobFolder, pid_in_charge
-from trainingjob_operator.local.processes import boot_id, in_session, is_stopped, marked, start_time
+from trainingjob_operator.local.processes import in_session, marked, start_time
 from trainingjob_operator.local.records import Records
 
 _AT_REST = ("Succeeded", "Failed", "Suspended")

@@ -16,12 +16,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from trainingjob_api.procfs import boot_id
 from trainingjob_operator.controllers.training_job.state import Manifest, Pod, Role
 from trainingjob_operator.local import given
 from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment, manifest_variables
 from trainingjob_operator.local.folder import JobFolder
 from trainingjob_operator.local.objects import LocalObjects
-from trainingjob_operator.local.processes import boot_id, kill_all, marked, send, start_time
+from trainingjob_operator.local.processes import kill_all, marked, send, start_time
 from trainingjob_operator.local.records import UNKNOWN_EXIT, PodRecord, Records, as_pod, exit_code
 
 _UNWRITTEN_START_SECONDS = 2.0

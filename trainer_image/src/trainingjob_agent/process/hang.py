@@ -1,4 +1,4 @@
-"""Tells a hung training process from a slow one, by its stamps. Pure, but for `is_stopped`, which asks the kernel.
+"""Tells a hung training process from a slow one, by its stamps. Pure.
 
 Who waits inside a collective is never the culprit: it waits for somebody who has not entered, and that one's agent sees it. But
 once the generation is over nobody may stay in one. A phase
@@ -6,8 +6,6 @@ that waits for others or for storage has no limit.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from trainingjob_agent.stamp import Stamp
 from trainingjob_api.contract.messages import MemberReport, Orders, Phase
@@ -54,12 +52,3 @@ def hung(stamp: Stamp, now_ns: int, born_ns: int) -> str | None:
     if silent <= limit:
         return None
     return f"hung: nothing has moved in phase {stamp.phase.value} for {silent:.0f} s, and it is in no collective"
-
-
-def is_stopped(pid: int) -> bool:
-    """The process is stopped by a signal (SIGSTOP, or a debugger)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] in ("T", "t")

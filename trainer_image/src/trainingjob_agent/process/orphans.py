@@ -11,18 +11,14 @@ import ctypes
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+
+from trainingjob_api import procfs
 
 MARK = "WORKER_LIFE"
 """The variable that says which life a process belongs to. Not named as the contract's are: an agent keeps those from its children."""
 
-_PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36
-_STATE, _PARENT, _GROUP = 0, 1, 2
-"""Columns of /proc/<pid>/stat after the name."""
-_DEAD = ("Z", "X")
 _ROUNDS = 10
 """Who forks while it is being killed is looked for again."""
 
@@ -75,7 +71,7 @@ def end_left_behind(mark: str) -> None:
     """
     for _ in range(_ROUNDS):
         with _children.looking:
-            found = [pid for pid in _pids() if _is_left_behind(pid, mark)]
+            found = [pid for pid in procfs.pids() if _is_left_behind(pid, mark)]
             for pid in found:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
@@ -85,18 +81,18 @@ def end_left_behind(mark: str) -> None:
 
 def group_lives(group: int) -> bool:
     """A process of that group has not ended."""
-    stats = (_stat(pid) for pid in _pids())
-    return any(stat is not None and int(stat[_GROUP]) == group and stat[_STATE] not in _DEAD for stat in stats)
+    stats = (procfs.stat(pid) for pid in procfs.pids())
+    return any(stat is not None and stat.group == group and stat.is_alive() for stat in stats)
 
 
 def _is_left_behind(pid: int, mark: str) -> bool:
-    stat = _stat(pid)
-    if stat is None or stat[_STATE] in _DEAD or pid in _children.lives or pid == os.getpid():
+    stat = procfs.stat(pid)
+    if stat is None or not stat.is_alive() or pid in _children.lives or pid == os.getpid():
         return False
     found = _mark(pid)
     if found == mark:
         return True
-    orphan = _children.adopts and int(stat[_PARENT]) == os.getpid()
+    orphan = _children.adopts and stat.parent == os.getpid()
     others = set(_children.lives.values()) - {mark}
     return orphan and (found not in others if found else not others)
 
@@ -104,22 +100,5 @@ def _is_left_behind(pid: int, mark: str) -> bool:
 def _mark(pid: int) -> str:
     """The life that a process says it belongs to; "" if it says nothing, or is another user's."""
     needle = f"{MARK}=".encode()
-    try:
-        variables = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return ""
-    return next((variable[len(needle) :].decode(errors="replace") for variable in variables if variable.startswith(needle)), "")
-
-
-def _pids() -> Iterator[int]:
-    for name in os.listdir(_PROC):  # noqa: PTH208 - a thousand Paths would be made for nothing
-        if name.isdigit():
-            yield int(name)
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    return text[text.rindex(")") + 2 :].split()
+    own = (variable for variable in procfs.environment(pid) if variable.startswith(needle))
+    return next((variable[len(needle) :].decode(errors="replace") for variable in own), "")

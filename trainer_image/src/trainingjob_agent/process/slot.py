@@ -14,10 +14,11 @@ import time
 from trainingjob_agent.arena import ArenaOwner
 from trainingjob_agent.process.conversation import Agency, Conversation
 from trainingjob_agent.process.failure import FINAL, classify, restart_delay
-from trainingjob_agent.process.hang import generation_is_over, hung, is_stopped, stuck
+from trainingjob_agent.process.hang import generation_is_over, hung, stuck
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp, StampPage, outward
+from trainingjob_api import procfs
 from trainingjob_api.contract.channel import ProcessEnvironment
 from trainingjob_api.contract.messages import MemberId, MemberReport, Orders, Phase
 from trainingjob_api.contract.stamps import MemberStamp
@@ -61,7 +62,7 @@ class TrainerSlot:
         if life is None or conversation is None or stamp is None or stamp.phase is Phase.STARTING:
             return None
         found = outward(conversation.current.member, stamp, time.monotonic_ns(), conversation.step_seconds, conversation.links)
-        return found.model_copy(update={"stopped": True}) if is_stopped(life.pid) else found
+        return found.model_copy(update={"stopped": True}) if procfs.is_stopped(life.pid) else found
 
     async def run(self) -> None:
         """Live until `end`, until the job is done, or until a life ends for good."""
@@ -140,7 +141,7 @@ class TrainerSlot:
             now_ns, stamp = time.monotonic_ns(), page.read()
             over_ns = (over_ns or now_ns) if generation_is_over(self.report, self._agency.orders) else None
             why = hung(stamp, now_ns, born_ns) or stuck(stamp, now_ns, over_ns)
-            if not is_stopped(life.pid):
+            if not procfs.is_stopped(life.pid):
                 moved_ns = now_ns
             elif now_ns - moved_ns > self._agency.settings.stopped_seconds * 1e9:
                 why = f"hung: stopped by a signal for {(now_ns - moved_ns) / 1e9:.0f} s"
