@@ -50,6 +50,17 @@ class StoreContract:
         with pytest.raises(NotFound):
             store.get("saves/b/00000.safetensors")
 
+    def test_a_range_is_read_without_the_rest_and_ends_with_the_object(self, store: Store):
+        store.put("saves/a/00000.safetensors", b"front and weights")
+        ranges = [(0, 5), (6, 9), (10, 99), (17, 20), (40, 50)]
+        assert [store.get_range("saves/a/00000.safetensors", *each) for each in ranges] == [b"front", b"and", b"weights", b"", b""]
+        store.put("saves/a/empty.json", b"")
+        assert store.get_range("saves/a/empty.json", 0, 8) == b""
+        with pytest.raises(NotFound):
+            store.get_range("saves/b/00000.safetensors", 0, 8)
+        with pytest.raises(NotFound):
+            store.get_range("saves/a", 0, 8)
+
     def test_a_folder_is_no_object(self, store: Store):
         store.put("saves/a/x.json", b"x")
         with pytest.raises(NotFound):

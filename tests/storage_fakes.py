@@ -9,9 +9,11 @@ from blake3 import blake3
 
 from trainingjob_api.contract.messages import Commit, GenerationId, SaveId, Shard
 from trainingjob_api.contract.runtime import CONTRACT_VERSION
+from trainingjob_api.storage.front import write_front
 from trainingjob_api.storage.layout import Label, shard_key, shard_name
 from trainingjob_api.storage.manifest import TensorSlice, slices_json
 from trainingjob_storage.errors import AlreadyExists, NotFound, Unreachable
+from trainingjob_storage.fronts import front_of
 from trainingjob_storage.store import Store
 
 
@@ -37,6 +39,9 @@ class MemoryStore:
             return self.objects[key]
         except KeyError:
             raise NotFound(key) from None
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        return self.get(key)[start:stop]
 
     def list(self, prefix: str) -> list[str]:
         assert not prefix or prefix.endswith("/")
@@ -73,6 +78,12 @@ class Watched:
     def get(self, key: str) -> bytes:
         self._before("get", key)
         data = self._store.get(key)
+        self._after("get", key)
+        return data
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        self._before("get", key)
+        data = self._store.get_range(key, start, stop)
         self._after("get", key)
         return data
 
@@ -126,25 +137,41 @@ def losing_answers(store: Store, requests: set[int]) -> tuple[Watched, list[str]
     return Watched(store, nothing, after), fired
 
 
-def shard_bytes(step: int, rank: int, world: int, generation: GenerationId) -> bytes:
-    """What a rank's shard holds in these tests."""
+def shard_content(step: int, rank: int, world: int, generation: GenerationId) -> bytes:
+    """What a rank's shard holds of the one tensor, in these tests."""
     return f"{generation.label()} step {step} rank {rank} of {world} ".encode() * (rank + 1)
 
 
-def write_shards(store: Store, generation: GenerationId, step: int, world: int = 2, contract: int = CONTRACT_VERSION) -> Commit:
-    """Put a save's shards, as agents of a contract do, and return what the rendezvous then sends."""
+def shard_slice(step: int, rank: int, world: int, generation: GenerationId) -> TensorSlice:
+    """Which part of the tensor that is."""
+    sizes = [len(shard_content(step, each, world, generation)) for each in range(world)]
+    start, length = sum(sizes[:rank]), sizes[rank]
+    whole = {"name": "model/w", "global_shape": (sum(sizes),), "dtype": "U8", "begin": 0}
+    return TensorSlice(shard=shard_name(rank), start=start, stop=start + length, end=length, **whole)
+
+
+def shard_bytes(step: int, rank: int, world: int, generation: GenerationId) -> bytes:
+    """A rank's whole shard."""
+    return write_front([shard_slice(step, rank, world, generation)]) + shard_content(step, rank, world, generation)
+
+
+def write_shards(
+    store: Store, generation: GenerationId, step: int, world: int = 2, contract: int = CONTRACT_VERSION, *, fronts: bool = True
+) -> Commit:
+    """Put a save's shards, as agents of a contract do, and return what the rendezvous then sends.
+
+    Args:
+        fronts: whether the shards list their slices themselves; without, the commit does, as it once had to.
+    """
     save = SaveId(generation=generation, step=step)
-    sizes = [len(shard_bytes(step, rank, world, generation)) for rank in range(world)]
-    shards, start = [], 0
+    shards = []
     for rank in range(world):
-        data = shard_bytes(step, rank, world, generation)
-        name = shard_name(rank)
+        name, of = shard_name(rank), (step, rank, world, generation)
+        data = shard_bytes(*of) if fronts else shard_content(*of)
         store.put(shard_key(Label.of(save), name), data)
-        piece = TensorSlice(
-            name="model/w", shard=name, global_shape=(sum(sizes),), dtype="U8", start=start, stop=start + len(data), begin=0, end=len(data)
-        )
-        start += len(data)
         checksum = {"sha256": hashlib.sha256(data).hexdigest()} if contract == 1 else {"blake3": blake3(data).hexdigest()}
-        shards.append(Shard(rank=rank, name=name, bytes=len(data), entries=slices_json([piece]), **checksum))
+        length, digest = front_of(data)
+        listed = {"front_bytes": length, "front_blake3": digest} if fronts else {"entries": slices_json([shard_slice(*of)])}
+        shards.append(Shard(rank=rank, name=name, bytes=len(data), **checksum, **listed))
     position = json.dumps({"step": step, "digest": f"d{step}", "metrics": {"loss": 0.5}})
     return Commit(save=save, world=world, shards=tuple(shards), position=position)

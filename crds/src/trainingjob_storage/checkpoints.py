@@ -5,36 +5,25 @@ Knows nothing of who may write, and does not touch the log.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from blake3 import blake3
-
-from trainingjob_api.contract.messages import Commit, Shard
-from trainingjob_api.storage.coverage import gaps
+from trainingjob_api.contract.messages import NO_ENTRIES, Commit, Shard
+from trainingjob_api.storage.coverage import Coverage
 from trainingjob_api.storage.entries import Checkpoint
 from trainingjob_api.storage.layout import Label, manifest_key, save_prefix, shard_key
 from trainingjob_api.storage.manifest import BadManifest, Manifest, ShardFile, TensorSlice, parse_manifest, parse_position, parse_slices
+from trainingjob_storage.digests import digest, shard_digest
 from trainingjob_storage.errors import AlreadyExists, Corrupt, NotFound, NotWhole
+from trainingjob_storage.fronts import NO_FRONT, Front, front_of, read_front, read_slices
 from trainingjob_storage.store import Store
 
 
-def digest(data: bytes | memoryview) -> str:
-    """The checksum of a manifest, which its entry in the log holds."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def shard_digest(data: bytes | memoryview) -> str:
-    """The checksum of a shard, which its manifest holds: as hard to forge, in a tenth of the time (decision 16)."""
-    return blake3(data).hexdigest()
-
-
-def build_manifest(commit: Commit, epoch: int, build: str) -> Manifest:
-    """The manifest of a save whose shards are all in storage.
+def build_manifest(store: Store, commit: Commit, epoch: int, build: str) -> Manifest:
+    """The manifest of a save whose shards are all in storage. Of the shards only the fronts are read.
 
     Raises:
-        NotWhole: what the ranks said does not make a whole.
+        NotWhole: what the ranks said, or what the shards hold, does not make a whole.
     """
     label = Label.of(commit.save)
     try:
@@ -44,21 +33,33 @@ def build_manifest(commit: Commit, epoch: int, build: str) -> Manifest:
             attempt=commit.save.generation.attempt,
             epoch=epoch,
             world=commit.world,
-            shards=tuple(_file(shard) for shard in commit.shards),
+            shards=tuple(_file(store, label, shard) for shard in commit.shards),
             tensors=tuple(piece for shard in commit.shards for piece in _pieces(shard.entries, shard.name)),
             position=parse_position(commit.position),
             build=build,
         )
-        missing = gaps(manifest.tensors)
-    except ValueError as error:
+        coverage = Coverage()
+        coverage.add(read_slices(store, manifest))
+        missing = coverage.gaps()
+    except (ValueError, Corrupt) as error:
         raise NotWhole(f"save {label}: {error}") from None
     if missing:
         raise NotWhole(f"save {label} lacks parts of {len(missing)} tensors, among them {', '.join(map(str, missing[:3]))}")
     return manifest
 
 
-def _file(shard: Shard) -> ShardFile:
-    return ShardFile(name=shard.name, bytes=shard.bytes, sha256=shard.sha256 or None, blake3=shard.blake3 or None)
+def _file(store: Store, label: Label, shard: Shard) -> ShardFile:
+    front = NO_FRONT if shard.entries != NO_ENTRIES else Front(shard.front_bytes, shard.front_blake3)
+    if shard.entries == NO_ENTRIES and front == NO_FRONT:  # an older rendezvous does not hand it on
+        front = front_of(read_front(store, label, shard.name, NO_FRONT))
+    return ShardFile(
+        name=shard.name,
+        bytes=shard.bytes,
+        sha256=shard.sha256 or None,
+        blake3=shard.blake3 or None,
+        front_bytes=front.bytes or None,
+        front_blake3=front.blake3 or None,
+    )
 
 
 def _pieces(entries: str, shard: str) -> tuple[TensorSlice, ...]:

@@ -19,6 +19,7 @@ from trainingjob_storage.errors import AlreadyExists, NotFound, Refused, Unreach
 TEMPORARY = ".tmp-"
 """Names that start so are unfinished objects."""
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -54,7 +55,18 @@ class FileStore:
         with _explained(path):
             try:
                 return path.read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            except _ABSENT:
+                raise NotFound(key) from None
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """See Store."""
+        path = self._path(key)
+        with _explained(path):
+            try:
+                with path.open("rb") as file:
+                    file.seek(start)
+                    return file.read(stop - start)
+            except _ABSENT:
                 raise NotFound(key) from None
 
     def list(self, prefix: str) -> list[str]:

@@ -234,7 +234,7 @@ class Journal:
             return self._position(history)
         authority = Authority(commit.save.generation.attempt, max(epoch, commit.save.generation.epoch))
         self._stand_down(history, authority)
-        manifest = build_manifest(commit, authority.epoch, self._build)
+        manifest = build_manifest(self._store, commit, authority.epoch, self._build)
         try:
             sha256 = write_manifest(self._store, manifest)
         except NotWhole:

@@ -160,6 +160,17 @@ class ObjectStore:
             ]
         return b"".join(parts)
 
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """See Store."""
+        client = self._clients.bulk if stop - start > 1 << 20 else self._clients.control
+        with self._explained(key):
+            try:
+                return obstore.get_range(client, key, start=start, end=stop).to_bytes()
+            except BaseError as error:
+                if _is_past_end(error):
+                    return b""
+                raise
+
     def list(self, prefix: str) -> list[str]:
         """See Store."""
         assert not prefix or prefix.endswith("/")
@@ -216,6 +227,12 @@ class ObjectStore:
 def _code(error: Exception) -> str:
     found = _CODE.search(str(error))
     return found[1] if found else ""
+
+
+def _is_past_end(error: Exception) -> bool:
+    """The object is there, and ends before the range begins. Each store has its own words for it."""
+    status = _STATUS.search(str(error))
+    return (status is not None and status[1] == "416") or _code(error) == "InvalidRange" or "range starting at" in _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

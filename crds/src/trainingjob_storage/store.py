@@ -47,6 +47,14 @@ class Store(Protocol):
         """
         ...
 
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes start … stop-1 of an object, without reading the rest; fewer if it ends before.
+
+        Raises:
+            NotFound: there is none.
+        """
+        ...
+
     def list(self, prefix: str) -> list[str]:
         """The keys under a folder, sorted. `prefix` is empty or ends with a slash."""
         ...

@@ -34,7 +34,7 @@ _CHOSEN: dict[type[BaseModel], dict[str, Any]] = {
     entries.Quarantine: {"save": _LABEL},
     entries.Pin: {"save": _LABEL},
     entries.Drop: {"saves": (_LABEL,)},
-    manifest.ShardFile: {"name": _SHARD, "bytes": 100, "sha256": None, "blake3": _HASH},
+    manifest.ShardFile: {"name": _SHARD, "bytes": 100, "sha256": None, "blake3": _HASH, "front_bytes": 40, "front_blake3": _HASH},
     manifest.TensorSlice: _SLICE | {"start": 0, "stop": 6, "end": 24, "offsets": None, "shape": None},
     manifest.Manifest: {
         "save": _LABEL,

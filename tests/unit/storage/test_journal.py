@@ -11,6 +11,7 @@ from trainingjob_api.storage.layout import Label
 from trainingjob_api.storage.manifest import parse_manifest
 from trainingjob_storage.checkpoints import read_shards
 from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother, Unreachable
+from trainingjob_storage.fronts import read_slices
 from trainingjob_storage.journal import Journal
 
 LATEST = Restore()
@@ -147,33 +148,44 @@ def test_a_commit_for_an_older_rendezvous_stands_down_and_an_adopted_generation_
     assert opened.commit(write_shards(store, generation(1), 30), 2).checkpoints == (10, 30)
 
 
-@pytest.mark.parametrize("damage", ["missing shard", "hole", "no slices", "foreign entries"])
-def test_a_save_that_is_not_whole_stays_invisible(store, opened, damage):
-    commit = write_shards(store, generation(1), 10)
-    first, second = commit.shards
+@pytest.mark.parametrize("fronts", [True, False])
+@pytest.mark.parametrize("damage", ["missing shard", "hole"])
+def test_a_save_that_is_not_whole_stays_invisible(store, opened, damage, fronts):
+    commit = write_shards(store, generation(1), 10, fronts=fronts)
     if damage == "missing shard":
         store.delete(["saves/00000010-a1e1n1/00001.safetensors"])
-    elif damage == "hole":
-        commit = commit.model_copy(update={"shards": (first,)})
-    elif damage == "no slices":
-        commit = commit.model_copy(update={"shards": (first, second.model_copy(update={"entries": "{"}))})
     else:
-        commit = commit.model_copy(update={"shards": (first, second.model_copy(update={"entries": first.entries}))})
-    with pytest.raises(NotWhole):
+        commit = commit.model_copy(update={"shards": commit.shards[:1]})
+    with pytest.raises(NotWhole, match="00001.safetensors" if damage == "missing shard" else r"model/w\[\d+:\d+\]"):
         opened.commit(commit, 1)
     assert opened.position().checkpoint is None
 
 
+@pytest.mark.parametrize("entries", ["{", "those of another"])
+def test_a_save_whose_commit_lists_no_slices_stays_invisible(store, opened, entries):
+    commit = write_shards(store, generation(1), 10, fronts=False)
+    first, second = commit.shards
+    foreign = second.model_copy(update={"entries": "{" if entries == "{" else first.entries})
+    with pytest.raises(NotWhole):
+        opened.commit(commit.model_copy(update={"shards": (first, foreign)}), 1)
+    assert opened.position().checkpoint is None
+
+
+@pytest.mark.parametrize("fronts", [True, False])
 @pytest.mark.parametrize("contract", range(OLDEST_CONTRACT, CONTRACT_VERSION + 1))
-def test_shards_are_read_as_they_were_written_or_are_damaged(store, opened, contract):
-    commit = write_shards(store, generation(1), 10, contract=contract)
+def test_shards_are_read_as_they_were_written_or_are_damaged(store, opened, contract, fronts):
+    commit = write_shards(store, generation(1), 10, contract=contract, fronts=fronts)
     opened.commit(commit, 1)
     manifest = parse_manifest(store.get("saves/00000010-a1e1n1/manifest.json"))
     written = [(shard.name, store.get(f"saves/00000010-a1e1n1/{shard.name}")) for shard in commit.shards]
     assert list(read_shards(store, manifest)) == written
+    assert [piece.name for piece in read_slices(store, manifest)] == ["model/w", "model/w"]
     name, data = written[1]
     store.put(f"saves/00000010-a1e1n1/{name}", bytes([data[0] ^ 1]) + data[1:])
     with pytest.raises(Corrupt, match=rf"{name}: {len(data)} bytes with another checksum"):
+        list(read_shards(store, manifest))
+    store.put(f"saves/00000010-a1e1n1/{name}", data[: len(data) // 2])
+    with pytest.raises(Corrupt, match=rf"{name} is torn"):
         list(read_shards(store, manifest))
 
 

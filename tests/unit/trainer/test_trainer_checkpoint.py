@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
+import shutil
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,15 @@ from torch import nn
 
 from local_job import until
 from trainingjob_agent.arena import ArenaOwner
-from trainingjob_api.contract.messages import GenerationId, SaveId
+from trainingjob_api.contract.messages import GenerationId, Restore, SaveId
 from trainingjob_api.spec.training import Optimizer
+from trainingjob_api.storage.front import parse_front
 from trainingjob_api.storage.layout import shard_name
-from trainingjob_api.storage.manifest import Manifest, Position, ShardFile
+from trainingjob_api.storage.manifest import BadManifest, Manifest, Position, ShardFile, TensorSlice
+from trainingjob_storage.digests import shard_digest
+from trainingjob_storage.fronts import front_of, read_slices
+from trainingjob_storage.journal import Journal
+from trainingjob_storage.store import open_store
 from trainingjob_trainer.checkpoint.arena import SnapshotArena
 from trainingjob_trainer.checkpoint.flat import listed
 from trainingjob_trainer.checkpoint.shard import RestoreError, plan, restore, write
@@ -45,7 +50,7 @@ def mixed_tensors() -> dict[str, torch.Tensor]:
 def save(tensors: dict[str, torch.Tensor], world: int, folder: Path) -> tuple[Manifest, dict[str, str]]:
     """What `world` ranks write, as files."""
     named = listed(tensors)
-    files, shards, slices = {}, [], []
+    files, shards = {}, []
     for rank in range(world):
         name = shard_name(rank)
         layout = plan(named, shares([each.extent for each in named], world, rank), name)
@@ -54,8 +59,8 @@ def save(tensors: dict[str, torch.Tensor], world: int, folder: Path) -> tuple[Ma
         data = memory[: layout.length].numpy().tobytes()
         (folder / name).write_bytes(data)
         files[name] = str(folder / name)
-        shards.append(ShardFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
-        slices += layout.slices
+        front = front_of(data)
+        shards.append(ShardFile(name=name, bytes=len(data), blake3=shard_digest(data), front_bytes=front.bytes, front_blake3=front.blake3))
     manifest = Manifest(
         save="00000003-a1e1n1",
         step=3,
@@ -63,10 +68,18 @@ def save(tensors: dict[str, torch.Tensor], world: int, folder: Path) -> tuple[Ma
         epoch=1,
         world=world,
         shards=tuple(shards),
-        tensors=tuple(slices),
         position=Position(step=3),
     )
     return manifest, files
+
+
+def slices_in(files: dict[str, str]) -> list[TensorSlice]:
+    """What the shards list."""
+    found: list[TensorSlice] = []
+    for name, path in files.items():
+        data = Path(path).read_bytes()
+        found += parse_front(data[: front_of(data).bytes], name, len(data))
+    return found
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 50])
@@ -79,8 +92,8 @@ def test_a_save_restores_bit_for_bit_from_any_number_of_shards(tmp_path, world):
 
 
 def test_the_safetensors_library_reads_every_shard_and_finds_it_aligned(tmp_path):
-    manifest, files = save(mixed_tensors(), 3, tmp_path)
-    for piece in manifest.tensors:
+    _, files = save(mixed_tensors(), 3, tmp_path)
+    for piece in slices_in(files):
         loaded = safetensors.torch.load_file(files[piece.shard])[piece.name]
         assert len(loaded) == piece.elements()
         assert piece.begin % loaded.element_size() == 0
@@ -109,14 +122,17 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path, change, say
 
 def test_a_checkpoint_with_a_hole_or_a_broken_shard_is_refused(tmp_path):
     manifest, files = save(mixed_tensors(), 2, tmp_path)
-    (cut,) = (name for name, pieces in Counter(piece.name for piece in manifest.tensors).items() if pieces == 2)
-    rest = tuple(piece for piece in manifest.tensors if (piece.name, piece.shard) != (cut, shard_name(1)))
+    slices = slices_in(files)
+    (cut,) = (name for name, pieces in Counter(piece.name for piece in slices).items() if pieces == 2)
+    rest = tuple(piece for piece in slices if (piece.name, piece.shard) != (cut, shard_name(1)))
+    bare = tuple(shard.model_copy(update={"front_bytes": None, "front_blake3": None}) for shard in manifest.shards)
     for found in (rest, rest * 2):
         with pytest.raises(RestoreError, match=rf"{cut}\[\d.*\] is not there"):
-            restore(manifest.model_copy(update={"tensors": found}), files, mixed_tensors())
-    os.truncate(files[shard_name(1)], 40)
-    with pytest.raises(RestoreError):
-        restore(manifest, files, mixed_tensors())
+            restore(manifest.model_copy(update={"tensors": found, "shards": bare}), files, mixed_tensors())
+    for length in (40, 4):
+        os.truncate(files[shard_name(1)], length)
+        with pytest.raises(BadManifest, match=shard_name(1)):
+            restore(manifest, files, mixed_tensors())
 
 
 @pytest.mark.parametrize("name", ["SGD", "Momentum", "Adagrad", "RMSprop", "Adam", "AdamW"])
@@ -263,3 +279,31 @@ def test_memory_wanted_at_the_moment_the_last_was_got_is_asked_for_by_one_thread
     assert len(askers) == len(set(askers)) == 2
     assert arena._buffers.bytes >= 1 << 20
     agent.owner.close()
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("written", ["slices_in_manifest", "slices_in_shards"])
+def test_a_checkpoint_of_either_form_restores_bit_for_bit(written, tmp_path):
+    """As releases have written them: first the manifest listed all slices, now each shard lists its own."""
+    tensors = {
+        "model/weight": torch.arange(15.0).view(3, 5) / 7,
+        "model/half": torch.arange(11).bfloat16(),
+        "model/count": torch.tensor(41),
+        "model/flags": torch.tensor([True, False, True]),
+        "optimizer/weight/exp_avg": torch.arange(15.0).view(3, 5) / -3,
+    }
+    shutil.copytree(GOLDEN / written, tmp_path / "job")
+    store = open_store(f"file://{tmp_path}/job", None, None, {})
+    journal = Journal(store, "uid", "default/digits", "build", False, lambda: 1000.5)
+    manifest = journal.open_attempt(GenerationId(2, 1, 1), Restore()).manifest
+    assert manifest is not None
+    assert len(list(read_slices(store, manifest))) == 6
+    files = {}
+    for name, data in journal.read_checkpoint(manifest):
+        files[name] = str(tmp_path / name)
+        (tmp_path / name).write_bytes(data)
+    target = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    restore(manifest, files, target)
+    assert all(torch.equal(target[name], tensors[name]) for name in tensors)

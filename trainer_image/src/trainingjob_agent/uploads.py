@@ -21,8 +21,9 @@ from trainingjob_agent.trouble import Trouble
 from trainingjob_api.contract.channel import Snapshot
 from trainingjob_api.contract.messages import MemberId, Shard
 from trainingjob_api.storage.layout import Label, run_log_key, shard_key, shard_name
-from trainingjob_storage.checkpoints import shard_digest
+from trainingjob_storage.digests import shard_digest
 from trainingjob_storage.errors import Refused, StorageError, Unreachable
+from trainingjob_storage.fronts import Front, front_of
 from trainingjob_storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -86,15 +87,23 @@ class Uploads:
         name = shard_name(snapshot.rank)
         key = shard_key(Label.of(snapshot.save), name)
 
-        def bring() -> str:
+        def bring() -> tuple[str, Front]:
             view = lease.view(snapshot.buffer, snapshot.length)  # not released by hand: the store's client may look at it a little longer
             digest = shard_digest(view)
             self._store.put(key, view)
-            return digest
+            return digest, front_of(view)
 
         with lease.held(snapshot.buffer):
-            digest = await retried("a shard", bring, self._pool, self._attempts, self._trouble, self._answers)
-        return Shard(rank=snapshot.rank, name=name, bytes=snapshot.length, blake3=digest, entries=snapshot.entries)
+            digest, front = await retried("a shard", bring, self._pool, self._attempts, self._trouble, self._answers)
+        return Shard(
+            rank=snapshot.rank,
+            name=name,
+            bytes=snapshot.length,
+            blake3=digest,
+            entries=snapshot.entries,
+            front_bytes=front.bytes,
+            front_blake3=front.blake3,
+        )
 
     async def log(self, member: MemberId, log: LifeLog) -> None:
         """Bring what a life has printed to storage, if it is more than last time. A store that fails is tried again the next time."""

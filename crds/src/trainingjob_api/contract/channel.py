@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from trainingjob_api.contract.messages import (
+    NO_ENTRIES,
     GenerationId,
     MemberId,
     Orders,
@@ -121,8 +122,8 @@ class Snapshot(Record):
     buffer: int
     length: int
     """Bytes from the buffer's start."""
-    entries: str
-    """JSON list of TensorSlice."""
+    entries: str = NO_ENTRIES
+    """JSON list of TensorSlice, of trainers that do not write it into the shard."""
     position: str
     """JSON of Position."""
 

@@ -134,6 +134,10 @@ class SaveId(Record):
         return self.generation.label()
 
 
+NO_ENTRIES = "[]"
+"""In place of a list of slices: they are in the shard's own front."""
+
+
 class Shard(Record):
     """One object of a save, as it lies in storage, whole."""
 
@@ -144,8 +148,12 @@ class Shard(Record):
     sha256: str = ""
     blake3: str = ""
     """The checksum of the whole object, in lower-case hexadecimal; agents of contract 1 say sha256."""
-    entries: str = "[]"
-    """JSON list of trainingjob_api.storage.manifest.TensorSlice: what the shard holds."""
+    entries: str = NO_ENTRIES
+    """JSON list of trainingjob_api.storage.manifest.TensorSlice: what the shard holds, of trainers that do not write it into the shard."""
+    front_bytes: int = 0
+    """The shard's bytes before its tensors', which list its slices (see trainingjob_api.storage.front)."""
+    front_blake3: str = ""
+    """Their checksum; "": the agent, or the rendezvous, does not know of them."""
 
 
 class Saved(Record):

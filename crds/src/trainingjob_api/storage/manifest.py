@@ -19,6 +19,7 @@ from trainingjob_api.storage.layout import Label, parse_shard_name
 MAX_MANIFEST_BYTES = 64 << 20
 """A longer manifest is refused unread."""
 MAX_SLICES = 200_000
+"""Of one manifest, or of one shard's front."""
 MAX_SHARDS = 4096
 MAX_NAME = 512
 """Characters of a tensor's name."""
@@ -126,11 +127,16 @@ class ShardFile(Part):
     sha256: Checksum | None = None
     """Of saves by contract 1."""
     blake3: Checksum | None = None
+    front_bytes: Size | None = None
+    """The shard's first bytes, which list its slices (see front); None: they are among the manifest's tensors."""
+    front_blake3: Checksum | None = None
 
     @model_validator(mode="after")
     def _has_one(self) -> ShardFile:
         if (self.sha256 is None) == (self.blake3 is None):
             raise ValueError(f"{self.name}: one of sha256 and blake3 is needed")
+        if (self.front_bytes is None) != (self.front_blake3 is None):
+            raise ValueError(f"{self.name}: front_bytes and front_blake3 belong together")
         return self
 
 
@@ -196,6 +202,7 @@ class Manifest(Part):
     """How many ranks wrote it."""
     shards: Annotated[tuple[ShardFile, ...], Field(min_length=1, max_length=MAX_SHARDS)]
     tensors: Annotated[tuple[TensorSlice, ...], Field(max_length=MAX_SLICES)] = ()
+    """The slices of shards that do not list them in their own front."""
     position: Position = Position()
     build: Annotated[str, Field(max_length=4096)] = ""
 

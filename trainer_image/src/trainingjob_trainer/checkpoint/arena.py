@@ -23,7 +23,7 @@ from trainingjob_api.contract.channel import Arena, ExportModel, Snapshot
 from trainingjob_api.contract.messages import SaveId
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.layout import shard_name
-from trainingjob_api.storage.manifest import Position, slices_json
+from trainingjob_api.storage.manifest import Position
 from trainingjob_trainer.channel import Channel, Superseded
 from trainingjob_trainer.checkpoint.flat import listed
 from trainingjob_trainer.checkpoint.shard import plan, write
@@ -118,11 +118,8 @@ class SnapshotArena:
         layout = plan(named, shares([each.extent for each in named], world, rank), shard_name(rank))
         buffer = self._take(layout.length, BUFFERS, superseded)
         write(layout, named, self._buffers[buffer], self._copiers)
-        entries = slices_json(layout.slices)
         self._channel.occupy(buffer)
-        self._channel.send(
-            Snapshot(save=save, rank=rank, buffer=buffer, length=layout.length, entries=entries, position=position.model_dump_json())
-        )
+        self._channel.send(Snapshot(save=save, rank=rank, buffer=buffer, length=layout.length, position=position.model_dump_json()))
         return buffer
 
     def export(self, save: SaveId, model: bytes, metadata: str, result: dict[str, float], superseded: Callable[[], bool]) -> int:

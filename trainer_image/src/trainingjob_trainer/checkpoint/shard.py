@@ -1,16 +1,13 @@
 """A shard: a whole safetensors file, written into memory and read back from it. Effects: the memory given.
 
-The format (huggingface.co/docs/safetensors): eight bytes, the header's length; the header, JSON, padded with spaces; then the
-tensors' bytes without gaps.
-It is written by hand because the library wants to allocate the whole file itself, while ours lies in memory that is there already.
+The format is described in trainingjob_api.storage.front. It is written by hand because the library wants to allocate the whole
+file itself, while ours lies in memory that is there already.
 """
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
@@ -19,12 +16,11 @@ import torch
 from torch import Tensor
 
 from trainingjob_api.storage.coverage import gaps
+from trainingjob_api.storage.front import LENGTH_BYTES, front_bytes, parse_front, write_front
 from trainingjob_api.storage.manifest import ITEM_BYTES, Manifest, TensorSlice
 from trainingjob_trainer.checkpoint.flat import DTYPES, Named, read_bytes, write_bytes
 from trainingjob_trainer.checkpoint.shares import Piece
 
-_LENGTH = struct.Struct("<Q")
-_ALIGNMENT = 8
 _RUN_BYTES = 8 << 20
 
 
@@ -48,22 +44,15 @@ class Layout(NamedTuple):
 def plan(state: Sequence[Named], pieces: Sequence[Piece], shard: str) -> Layout:
     """The layout of a shard that holds `pieces` of the state. Larger types come first, so that every tensor is aligned."""
     ordered = sorted(pieces, key=lambda piece: (-state[piece.number].extent.item, piece.number))
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     slices, offset = [], 0
     for index, start, stop in ordered:
         name, tensor = state[index]
-        dtype, end = state[index].dtype, offset + (stop - start) * state[index].extent.item
-        header[name] = {"dtype": dtype, "shape": [stop - start], "data_offsets": [offset, end]}
-        slices.append(
-            TensorSlice(
-                name=name, shard=shard, global_shape=tuple(tensor.shape), dtype=dtype, start=start, stop=stop, begin=offset, end=end
-            )
-        )
+        end = offset + (stop - start) * state[index].extent.item
+        shape, dtype = tuple(tensor.shape), state[index].dtype
+        slices.append(TensorSlice(name=name, shard=shard, global_shape=shape, dtype=dtype, start=start, stop=stop, begin=offset, end=end))
         offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    whole = _LENGTH.pack(len(text)) + text
-    return Layout(whole, tuple(slices), tuple(piece.number for piece in ordered), len(whole) + offset)
+    front = write_front(slices)
+    return Layout(front, tuple(slices), tuple(piece.number for piece in ordered), len(front) + offset)
 
 
 def write(layout: Layout, state: Sequence[Named], into: Tensor, copiers: Executor | None = None) -> None:
@@ -124,14 +113,18 @@ def restore(manifest: Manifest, files: Mapping[str, str], target: Mapping[str, T
 
     Raises:
         RestoreError: names, shapes or types differ, or an element is missing.
+        BadManifest: a shard is none, or does not list what it holds.
         OSError: a shard cannot be read.
     """
-    _compare(manifest, target)
-    data = {name: _data_section(name, map_file(path)) for name, path in files.items()}
-    if missing := gaps(manifest.tensors):
+    mapped = {name: map_file(path) for name, path in files.items()}
+    fronts = {name: front_bytes(_head(file, LENGTH_BYTES), name) for name, file in mapped.items()}
+    pieces = _pieces(manifest, mapped, fronts)
+    _compare(manifest.step, pieces, target)
+    if missing := gaps(pieces):
         raise RestoreError(f"checkpoint of step {manifest.step}: {missing[0]} is not there")
+    data = {name: file[fronts[name] :] for name, file in mapped.items()}
     with torch.no_grad():
-        for piece in manifest.tensors:
+        for piece in pieces:
             if piece.shard not in data or piece.end > len(data[piece.shard]):
                 raise RestoreError(f"checkpoint of step {manifest.step}: {piece.name} is not in {piece.shard}")
             _place(piece, data[piece.shard][piece.begin : piece.end], target[piece.name])
@@ -147,19 +140,25 @@ def _place(piece: TensorSlice, data: Tensor, tensor: Tensor) -> None:
     tensor[box].copy_(data.clone().view(tensor.dtype).view(piece.shape))
 
 
-def _data_section(name: str, file: Tensor) -> Tensor:
-    length = _LENGTH.unpack(bytes(file[: _LENGTH.size].tolist()))[0] if len(file) >= _LENGTH.size else -1
-    if not 0 <= length <= len(file) - _LENGTH.size:
-        raise RestoreError(f"checkpoint: {name} is no safetensors file")
-    return file[_LENGTH.size + length :]
+def _pieces(manifest: Manifest, files: Mapping[str, Tensor], fronts: Mapping[str, int]) -> list[TensorSlice]:
+    """All slices of the save, from wherever its writers have listed them."""
+    found = list(manifest.tensors)
+    for shard in manifest.shards:
+        if shard.front_bytes is not None and shard.name in files:
+            found += parse_front(_head(files[shard.name], fronts[shard.name]), shard.name, len(files[shard.name]))
+    return found
 
 
-def _compare(manifest: Manifest, target: Mapping[str, Tensor]) -> None:
+def _head(file: Tensor, length: int) -> bytes:
+    return file[:length].numpy().tobytes()
+
+
+def _compare(step: int, pieces: Sequence[TensorSlice], target: Mapping[str, Tensor]) -> None:
     """Whether the checkpoint is one of this model and this optimizer."""
-    there = {piece.name: piece for piece in manifest.tensors}
+    there = {piece.name: piece for piece in pieces}
     missing = sorted(name for name, tensor in target.items() if name not in there and tensor.numel())
     surplus = sorted(there.keys() - target.keys())
-    before = f"checkpoint of step {manifest.step} is of another model or optimizer"
+    before = f"checkpoint of step {step} is of another model or optimizer"
     if missing or surplus:
         word, name = ("has no", missing[0]) if missing else ("has", surplus[0])
         raise RestoreError(f"{before}: it {word} {name}; use the task, parameters and optimizer it was made with, or another storage.uri")
