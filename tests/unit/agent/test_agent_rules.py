@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from trainingjob_agent.__main__ import leave_words
 from trainingjob_agent.departure import at_rest, closing
-from trainingjob_agent.link import backoff
 from trainingjob_agent.outbox import GONE_SECONDS, Outbox
 from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError, classify, count_oom_kills, restart_delay
 from trainingjob_agent.process.hang import LEAVE_SECONDS, generation_is_over, hung, stuck
 from trainingjob_agent.process.life import child_environment
 from trainingjob_agent.stamp import Stamp
-from trainingjob_agent.uploads import retry_delay
 from trainingjob_api.contract.channel import Raised
 from trainingjob_api.contract.messages import (
     GenerationId,
@@ -157,12 +155,6 @@ def test_lives_that_end_at_once_are_started_ever_more_slowly() -> None:
         delays.append(restart_delay(delays[-1] if delays else None, 1.0))
     assert delays == [0, 1, 2, 4, 8, 16, 30, 30]
     assert restart_delay(30.0, 11.0) == 0.0
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_backoffs_are_bounded(tries: int, chance: float) -> None:
-    assert 0.05 <= backoff(tries, chance) <= 3.0
-    assert 0.25 <= retry_delay(tries, chance) <= 45.0
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_operator.engine import informer as module
 from trainingjob_operator.engine.api import ApiError
-from trainingjob_operator.engine.informer import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Informer
-from trainingjob_operator.engine.informer import _pause as pause
+from trainingjob_operator.engine.informer import Informer
 from trainingjob_operator.engine.resources import PODS
 from unit.engine.scripted import Scripted, bookmark, error, event, page, thing
 
@@ -44,7 +44,7 @@ class Copy:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_pause", lambda failures, chance: 0.0)
+    monkeypatch.setattr(module, "PAUSE", Backoff(0.0, 0.0))
 
 
 @asynccontextmanager
@@ -160,7 +160,13 @@ async def test_the_end_of_a_former_object_does_not_end_the_present_one() -> None
 
 async def test_failures_in_a_row_are_counted_and_an_open_watch_begins_a_new_row(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    monkeypatch.setattr(module, "_pause", lambda failures, chance: rows.append(failures) or 0.0)
+
+    class Counted(Backoff):
+        def base(self, failures: int) -> float:
+            rows.append(failures - 1)
+            return 0.0
+
+    monkeypatch.setattr(module, "PAUSE", Counted(0.0, 0.0))
     async with following(ApiError(500, "InternalError", ""), OSError("away"), TimeoutError(), page(1)) as copy:  # type: ignore[arg-type]
         for _ in range(3):
             watches = len(copy.api.watches())
@@ -169,11 +175,3 @@ async def test_failures_in_a_row_are_counted_and_an_open_watch_begins_a_new_row(
         copy.api.end()
         await copy.until(lambda: len(copy.api.watches()) == 5)
     assert rows == [1, 2, 3, 1, 1, 1, 0]
-
-
-def test_pauses_grow_to_a_limit() -> None:
-    pauses = [pause(failures, 1.0) for failures in (0, 1, 2, 5, 1000)]
-    assert pauses[0] == FIRST_PAUSE_SECONDS
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == LONGEST_PAUSE_SECONDS
-    assert pause(1000, 0.0) == LONGEST_PAUSE_SECONDS / 2

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from trainingjob_operator.engine.queue import LONGEST_BACKOFF_SECONDS, WorkQueue, backoff
+from trainingjob_operator.engine.queue import WorkQueue
 
 
 class Handler:
@@ -37,7 +37,7 @@ class Handler:
 
 @asynccontextmanager
 async def running(handler: Handler, **options: int) -> AsyncIterator[WorkQueue[str]]:
-    queue: WorkQueue[str] = WorkQueue(handler, jitter=lambda: 0.99, **options)
+    queue: WorkQueue[str] = WorkQueue(handler, chance=lambda: 0.0, **options)
     try:
         yield queue
     finally:
@@ -120,10 +120,3 @@ async def test_of_two_times_the_earlier_counts() -> None:
         queue.add_after("a", 3600)
         await asyncio.wait_for(handler.entered.wait(), 5)
     assert handler.calls == ["a"]
-
-
-def test_backoff_grows_to_its_limit() -> None:
-    waits = [backoff(failures, 0.0) for failures in range(1, 40)]
-    assert waits == sorted(waits)
-    assert (waits[0], waits[-1]) == (0.2, LONGEST_BACKOFF_SECONDS)
-    assert backoff(3, 0.5) < backoff(3, 0.0)

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from operator_builders import make_report
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, Intent, Report
 from trainingjob_api.contract.tls import server_context
 from trainingjob_operator.controllers.training_job.identity import derive
@@ -168,7 +169,7 @@ async def test_a_refusal_is_logged_once_however_often_it_is_met(
     rendezvous: Rendezvous, reports: asyncio.Queue[Report], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     """The other certificate is another job's; the token is a worker's."""
-    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RETRY", Backoff(0.0, 0.0))
     certificate = derive(b"key", "other").certificate_pem if wrong == "certificate" else IDENTITY.certificate_pem
     token = IDENTITY.operator_token if wrong == "certificate" else IDENTITY.worker_token
     with caplog.at_level(logging.DEBUG, module.__name__):
@@ -185,7 +186,7 @@ async def test_a_refusal_is_logged_once_however_often_it_is_met(
 async def test_nonsense_is_logged_once_however_often_it_is_said(
     rendezvous: Rendezvous, stream: Stream, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RETRY", Backoff(0.0, 0.0))
     stream.tell(Intent(epoch=1, attempt=1))
     for number in range(4):
         await _told(rendezvous)

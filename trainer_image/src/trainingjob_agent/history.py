@@ -16,7 +16,7 @@ from trainingjob_agent.answers import Answers
 from trainingjob_agent.arena import Lease, SharedFiles
 from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeError
 from trainingjob_agent.trouble import Trouble
-from trainingjob_agent.uploads import retried, retry_delay
+from trainingjob_agent.uploads import RETRY, retried
 from trainingjob_api.contract.channel import ExportModel, Opened, Released
 from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore, SaveId
 from trainingjob_api.storage.entries import Authority
@@ -132,7 +132,7 @@ class History:
             except StorageError as error:
                 tries += 1
                 self._trouble.failed(_OPENING, error)
-                delay = retry_delay(tries, random.random())
+                delay = RETRY.seconds(tries, random.random())
                 _log.error("attempt %d cannot be opened: %s; trying again in %.1f s", generation.attempt, error, delay)
                 await asyncio.sleep(delay)
 

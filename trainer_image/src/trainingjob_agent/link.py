@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import aiohttp
 from pydantic import ValidationError
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.contract.messages import (
     MAX_MESSAGE_BYTES,
     RENDEZVOUS_MESSAGE,
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 MAX_INCOMING_BYTES = 64 * MAX_MESSAGE_BYTES
 """A Commit repeats the shards of all ranks: the rendezvous, which is trusted, may say more than an agent."""
+_RETRY = Backoff(first=0.1, longest=2.0)
 _PING_SECONDS = 10.0
 _OPEN_SECONDS = 10.0
 _CLOSE_SECONDS = 1.0
@@ -49,11 +51,6 @@ class RefusedError(Exception):
 
 class TooLongError(ValueError):
     """The message is longer than the rendezvous reads."""
-
-
-def backoff(tries: int, chance: float) -> float:
-    """Seconds before connection attempt `tries` (from 1): 0.1 doubling to 2, spread by `chance` in [0, 1)."""
-    return float(min(2.0, 0.1 * 2 ** min(tries - 1, 10)) * (0.5 + chance))
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ class Link:
                     tries = 1
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     self._judge(error, time.monotonic() - began, quiet=tries > 1)
-                await asyncio.sleep(backoff(tries, random.random()))
+                await asyncio.sleep(_RETRY.seconds(tries, random.random()))
 
     def _judge(self, error: Exception, waited: float, *, quiet: bool) -> None:
         if self.contacted:

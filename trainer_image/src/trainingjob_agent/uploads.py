@@ -18,6 +18,7 @@ from trainingjob_agent.arena import Lease
 from trainingjob_agent.process.output import Console, LifeLog
 from trainingjob_agent.settings import Settings
 from trainingjob_agent.trouble import Trouble
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.contract.channel import Snapshot
 from trainingjob_api.contract.messages import MemberId, Shard
 from trainingjob_api.storage.layout import Label, run_log_key, shard_key, shard_name
@@ -27,15 +28,12 @@ from trainingjob_storage.fronts import Front, front_of
 from trainingjob_storage.store import Store
 
 _log = logging.getLogger(__name__)
+RETRY = Backoff(first=0.5, longest=30.0)
+"""Between tries of a store that has failed."""
 _THREADS = 4
 TOLD_TRIES = 3
 """A store that fails so often in a row is more than a moment's trouble."""
 T = TypeVar("T")
-
-
-def retry_delay(tries: int, chance: float) -> float:
-    """Seconds before try `tries` + 1: 0.5 doubling to 30, spread by `chance` in [0, 1)."""
-    return float(min(30.0, 0.5 * 2 ** min(tries - 1, 10)) * (0.5 + chance))
 
 
 async def retried(
@@ -59,7 +57,7 @@ async def retried(
                 trouble.failed(what, error)
             if ends:
                 raise
-            delay = retry_delay(tries, random.random())
+            delay = RETRY.seconds(tries, random.random())
             _log.warning("%s: %s; trying again in %.1f s", what, error, delay)
             await asyncio.sleep(delay)
         else:

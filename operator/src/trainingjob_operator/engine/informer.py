@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_operator.controllers.training_job.state import Manifest
 from trainingjob_operator.engine.api import METADATA_LIST_ONLY, METADATA_ONLY, Api, ApiError, Unreachable
 from trainingjob_operator.engine.resources import Resource
@@ -28,8 +29,7 @@ Name = tuple[str, str]
 
 PAGE = 500
 WATCH_SECONDS = 290
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 15.0
+PAUSE = Backoff(first=0.2, longest=15.0, high=1.0)
 _GONE = 410
 
 
@@ -134,7 +134,7 @@ class Informer(Generic[T]):
             except Unreachable as error:
                 failures = self._failed(failures, began)
                 logger.warning("%s: the API server does not answer: %s", self._resource.plural, error or type(error).__name__)
-            await asyncio.sleep(_pause(failures, random.random()))
+            await asyncio.sleep(PAUSE.seconds(failures + 1, random.random()))
 
     def _failed(self, failures: int, began: float) -> int:
         """Failures in a row: where the server was heard before the connection broke, this is the first one."""
@@ -229,7 +229,3 @@ class Informers(Generic[T]):
 def _name(manifest: Manifest) -> Name:
     metadata = manifest["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
-
-
-def _pause(failures: int, chance: float) -> float:
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 10)) * (0.5 + 0.5 * chance)

@@ -12,18 +12,13 @@ import random
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from trainingjob_api.backoff import Backoff
+
 logger = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
 
-FIRST_BACKOFF_SECONDS = 0.2
-LONGEST_BACKOFF_SECONDS = 60.0
-
-
-def backoff(failures: int, jitter: float) -> float:
-    """Seconds to wait after the `failures`-th error in a row (from 1); `jitter` in [0, 1) halves it at most."""
-    doublings = min(max(failures - 1, 0), 20)
-    return min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0**doublings) * (1.0 - 0.5 * jitter)
+RETRY = Backoff(first=0.2, longest=60.0, high=1.0)
 
 
 class WorkQueue(Generic[Key]):
@@ -36,7 +31,7 @@ class WorkQueue(Generic[Key]):
         concurrency: int = 16,
         expected: tuple[type[Exception], ...] = (),
         asks: Callable[[Exception], float] = lambda error: 0.0,
-        jitter: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """Errors that are `expected` now and then are logged in one line, without a traceback.
 
@@ -46,7 +41,7 @@ class WorkQueue(Generic[Key]):
         self._expected = expected
         self._asks = asks
         self._slots = asyncio.Semaphore(concurrency)
-        self._jitter = jitter
+        self._chance = chance
         self._waiting: set[Key] = set()
         self._again: set[Key] = set()
         self._tasks: dict[Key, asyncio.Task[None]] = {}
@@ -127,4 +122,4 @@ class WorkQueue(Generic[Key]):
 
     def _failed(self, key: Key) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        return backoff(failures, self._jitter())
+        return RETRY.seconds(failures, self._chance())

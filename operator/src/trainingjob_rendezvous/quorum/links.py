@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.contract.intent import Intent
 from trainingjob_api.contract.messages import Generation
 from trainingjob_rendezvous.quorum.members import AgentId, Member
@@ -21,6 +22,7 @@ AGAIN_SECONDS = 60.0
 """A pair that is cut twice within this time is kept apart."""
 FIRST_APART_SECONDS, LONGEST_APART_SECONDS = 30.0, 600.0
 """How long a pair is kept apart, doubling each time: every try of one that is still cut costs the others some seconds."""
+_APART = Backoff(FIRST_APART_SECONDS, LONGEST_APART_SECONDS)
 TOGETHER_SECONDS = 5.0
 """A pair that the job cannot train without is tried together so long after it was seen cut."""
 
@@ -76,8 +78,7 @@ def with_cut(cuts: Cuts, pairs: Iterable[Pair], now: float, *, formed: bool) -> 
         times = before.times + 1 if now < before.until + LONGEST_APART_SECONDS else 1
         if now < before.until:  # it was tried together before its time, since the job cannot train without it
             times = before.times
-        pause = min(LONGEST_APART_SECONDS, FIRST_APART_SECONDS * 2.0 ** min(times - 1, 10))
-        found[pair] = Cut(at=now, until=now + pause, times=times)
+        found[pair] = Cut(at=now, until=now + _APART.base(times), times=times)
     return {pair: cut for pair, cut in found.items() if now < max(cut.at, cut.until) + LONGEST_APART_SECONDS}
 
 

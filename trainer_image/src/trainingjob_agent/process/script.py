@@ -23,7 +23,7 @@ from trainingjob_agent.process.failure import FINAL, UserMistakeError, classify,
 from trainingjob_agent.process.life import End, Life, child_environment
 from trainingjob_agent.process.output import LifeLog
 from trainingjob_agent.stamp import Stamp
-from trainingjob_agent.uploads import retry_delay
+from trainingjob_agent.uploads import RETRY
 from trainingjob_api.contract.messages import (
     SCRIPT,
     Failure,
@@ -293,7 +293,7 @@ class ScriptSlot:
                 finished = await self._agency.finish(generation.id)
                 tries += 1
             refused = tries > 0 and not finished  # until somebody mends the store's credentials, for one
-            await asyncio.sleep(retry_delay(tries, random.random()) if refused else _RETRY_SECONDS)
+            await asyncio.sleep(RETRY.seconds(tries, random.random()) if refused else _RETRY_SECONDS)
 
     # --- the store
 

@@ -6,14 +6,17 @@ object in an annotation of it, are replaced by ones that keep nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 import aiohttp
 import kopf
 from kubernetes.aio.client import Configuration
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.resource import GROUP, PLURAL, VERSION
 from trainingjob_operator.engine.objects import Jobs, key_of
 
@@ -120,8 +123,5 @@ def settings() -> kopf.OperatorSettings:
 class _Backoffs:
     """1, 2, 4, 8 and then 10 seconds, without an end."""
 
-    def __iter__(self) -> Any:
-        pause = 1.0
-        while True:
-            yield pause
-            pause = min(10.0, pause * 2.0)
+    def __iter__(self) -> Iterator[float]:
+        return map(Backoff(first=1.0, longest=10.0).base, count(1))

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.status import PlacementRecord, StopRecord
 from trainingjob_operator.controllers.training_job.policy.wanted import Wanted, pods_of, seats
 from trainingjob_operator.controllers.training_job.reasons import Reason
@@ -98,8 +99,7 @@ def pause_left(seen: Observed, now: datetime) -> float:
 
 def pause(timeout_seconds: float, releases: int, jitter: float) -> float:
     """Seconds between the `releases`-th time in a row (from 1) and the next try; `jitter` in [0, 1) moves it by half at most."""
-    doublings = min(max(releases - 1, 0), 20)
-    return min(timeout_seconds, timeout_seconds * FIRST_PAUSE * 2.0**doublings) * (0.5 + jitter)
+    return Backoff(timeout_seconds * FIRST_PAUSE, timeout_seconds).seconds(releases, jitter)
 
 
 def _jitter(uid: str, releases: int) -> float:

@@ -16,14 +16,14 @@ from functools import partial
 import aiohttp
 from pydantic import ValidationError
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, REPORT, Intent, Report
 from trainingjob_api.contract.strict import parsed, place
 from trainingjob_api.contract.tls import client_context
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 10.0
+RETRY = Backoff(first=0.1, longest=10.0, high=1.0)
 HEARTBEAT_SECONDS = 10.0
 """A stream on which no pong comes back for half of this is taken for broken."""
 CONNECT_SECONDS = 5.0
@@ -103,8 +103,7 @@ class Stream:
                 self._complain(str(error))
             self._change(False)
             failures = 0 if stood else failures + 1
-            pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))
-            await asyncio.sleep(pause * (0.5 + 0.5 * random.random()))
+            await asyncio.sleep(RETRY.seconds(failures + 1, random.random()))
 
     def _complain(self, text: str) -> None:
         if text and text != self._complaint:
@@ -140,7 +139,7 @@ class Stream:
         while True:
             await self._told.wait()
             while not self._may_tell():  # noqa: ASYNC110 - it depends on time alone
-                await asyncio.sleep(FIRST_RETRY_SECONDS)
+                await asyncio.sleep(RETRY.first)
             self._told.clear()
             if self._intent is not None:
                 await socket.send_str(self._intent.model_dump_json())
