@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from trainingjob_api.durable import flush_folder
 from trainingjob_storage.errors import AlreadyExists, NotFound, Refused, Unreachable
 
 TEMPORARY = ".tmp-"
@@ -39,7 +40,7 @@ class FileStore:
                 os.link(temporary, path)
             except FileExistsError:
                 raise AlreadyExists(key) from None
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """See Store."""
@@ -47,7 +48,7 @@ class FileStore:
         self._make_root()
         with _explained(path), _written(path, data) as temporary:
             temporary.replace(path)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
 
     def get(self, key: str) -> bytes:
         """See Store."""
@@ -149,15 +150,7 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     with suppress(FileExistsError):
         folder.mkdir()
-    _flush_folder(folder.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush_folder(folder.parent)
 
 
 def _unless_gone(error: OSError) -> None:

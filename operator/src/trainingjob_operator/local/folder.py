@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainingjob_api.durable import flush_folder
 from trainingjob_operator.controllers.training_job.state import JobKey
 from trainingjob_operator.local.reserve import Reserve, is_full
 
@@ -114,7 +115,7 @@ def write_whole(path: Path, text: str, mode: int = _PRIVATE) -> None:
         if isinstance(error, OSError) and error.filename is None:  # a full disk does not say whose
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    sync_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def append_whole(path: Path, text: str) -> None:
@@ -128,15 +129,6 @@ def append_whole(path: Path, text: str) -> None:
         except OSError as error:
             os.ftruncate(descriptor, size)
             raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -216,5 +208,5 @@ def operator_key(root: Path) -> bytes:
         with suppress(FileExistsError):  # two at once: the first one's key is the key
             path.hardlink_to(fresh)
         fresh.unlink()
-        sync_folder(root)
+        flush_folder(root)
     return bytes.fromhex(path.read_text().strip())
