@@ -328,8 +328,6 @@ class Status(StatusModel):
     """Training time at the newest checkpoints."""
     last_rollback_request: Annotated[str | None, _cut(64), _bound("maxLength", 64)] = None
     """The last rollback request that was done."""
-    last_save_request: Annotated[str | None, _cut(64), _bound("maxLength", 64)] = None
-    """The last request for a checkpoint that was done."""
     model: Annotated[str | None, _cut(1100), _bound("maxLength", 1100)] = None
     """Where the finished model is."""
     start_time: datetime | None = None

@@ -52,7 +52,6 @@ def full() -> Status:
         ledger_mark=NOW,
         step_marks=tuple(StepMark(step=10**9, training_seconds=12345678.123456) for _ in range(90)),
         last_rollback_request=LONG,
-        last_save_request=LONG,
         model=LONG,
         start_time=NOW,
         completion_time=NOW,

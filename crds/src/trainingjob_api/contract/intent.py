@@ -43,7 +43,7 @@ class Intent(Record):
     build: str = ""
     """Members of another build are refused."""
     save: str | None = None
-    """A request for a checkpoint now."""
+    """A request for a checkpoint now, carried out once per id. Reserved: rendezvous and trainer know it, no operator sends it yet."""
     stop: Stop | None = None
     failed: str | None = None
     """The job has failed for good: everybody exits."""
