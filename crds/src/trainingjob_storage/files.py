@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from trainingjob_api.durable import flush_folder
-from trainingjob_storage.errors import AlreadyExists, NotFound, Refused, Unreachable
+from trainingjob_storage.errors import AlreadyExists, NotFound, Refused, StorageError, Unreachable
 
 TEMPORARY = ".tmp-"
 """Names that start so are unfinished objects."""
@@ -35,7 +35,7 @@ class FileStore:
         """See Store."""
         path = self._path(key)
         self._make_root()
-        with _explained(path), _written(path, data) as temporary:
+        with self._placing(path), _written(path, data) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -46,7 +46,7 @@ class FileStore:
         """See Store."""
         path = self._path(key)
         self._make_root()
-        with _explained(path), _written(path, data) as temporary:
+        with self._placing(path), _written(path, data) as temporary:
             temporary.replace(path)
             flush_folder(path.parent)
 
@@ -104,6 +104,16 @@ class FileStore:
         parts = key.removesuffix("/").split("/")
         assert not any(part in ("", ".", "..") or part.startswith(TEMPORARY) for part in parts), f"malformed key {key}"
         return self._root.joinpath(*parts)
+
+    @contextmanager
+    def _placing(self, path: Path) -> Iterator[None]:
+        """As `_explained`; a folder that was made for an object that cannot be written does not stay."""
+        try:
+            with _explained(path):
+                yield
+        except StorageError:
+            self._remove_empty(path.parent)
+            raise
 
     def _remove_empty(self, folder: Path) -> None:
         while folder != self._root and self._root in folder.parents:

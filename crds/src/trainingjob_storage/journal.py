@@ -30,13 +30,13 @@ from trainingjob_api.storage.entries import (
 from trainingjob_api.storage.layout import Label, export_keys, export_prefix
 from trainingjob_api.storage.log import History, Kept
 from trainingjob_api.storage.manifest import Manifest
-from trainingjob_api.storage.retention import to_drop
+from trainingjob_api.storage.retention import overtaken, to_drop
 from trainingjob_storage.appender import Appender
 from trainingjob_storage.checkpoints import build_manifest, read_manifest, read_shards, write_manifest
 from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother
 from trainingjob_storage.position import POSITION_STEPS, position_of
 from trainingjob_storage.store import Store
-from trainingjob_storage.sweep import sweep
+from trainingjob_storage.sweep import stored_saves, sweep
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,8 @@ class Journal:
         return self._append(lambda seq: Pin(nonce=kept.save, step=step, save=kept.save, **self._frame(authority, seq)))
 
     def apply_retention(self, authority: Authority, keep: int, protected_steps: Collection[int] = ()) -> list[str]:
-        """Drop what need not be kept, first in the log, then in storage; also what an earlier death left of that.
+        """Drop what need not be kept, first in the log, then in storage; also what an earlier death left of that, and the shards of
+        saves that will never be whole.
 
         Args:
             authority: on whose behalf.
@@ -282,11 +283,13 @@ class Journal:
             the labels of the saves whose objects were deleted.
         """
 
+        stored = stored_saves(self._store)
+
         def entry(history: History, seq: int) -> Entry | None:
-            saves = tuple(to_drop(history, keep, protected_steps)[:1000])
+            saves = tuple([*to_drop(history, keep, protected_steps), *overtaken(stored, history)][:1000])
             return Drop(nonce=_short(",".join(saves)), saves=saves, **self._frame(authority, seq)) if saves else None
 
-        return sweep(self._store, self._log.append(entry))
+        return sweep(self._store, stored, self._log.append(entry))
 
     # --- the end ------------------------------------------------------------------------------------
 

@@ -211,7 +211,7 @@ def described(history: History) -> dict[str, Any]:
             }
             for each in kept
         ],
-        "deleted": len(history.dropped),
+        "deleted": len(history.deleted),
         "done": None if history.done is None else {"step": history.done.step, "attempt": history.done.attempt},
     }
 

@@ -201,10 +201,15 @@ def test_a_watched_job_is_shown_again_when_something_but_its_age_has_changed() -
 
 
 def test_many_deleted_checkpoints_are_a_count() -> None:
-    saves = tuple(f"{step:08d}-a" for step in range(50, 9050, 50))
+    steps = range(50, 9050, 50)
+    saves = [f"{step:08d}-a" for step in steps]
     entries = [
         Claim(seq=0, nonce="u", time=0.0, owner_uid="u", owner_name="default/digits"),
-        Drop(seq=1, nonce="d", time=0.0, saves=saves),
+        *(
+            Checkpoint(seq=seq, nonce=save, time=0.0, step=step, save=save, manifest_sha256="0" * 64, bytes=2048)
+            for seq, (step, save) in enumerate(zip(steps, saves, strict=True), 1)
+        ),
+        Drop(seq=len(saves) + 1, nonce="d", time=0.0, saves=(*saves, "00009100-void")),
     ]
     said = text(tables.checkpoints_table(History().extend(entries)))
     assert "180 older checkpoints deleted (steps 50 to 9000)" in said

@@ -1,5 +1,6 @@
 """file://: the stores' contract, and what death leaves behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from storage_contract import StoreContract
 from storage_fakes import MemoryStore
-from trainingjob_storage.errors import NotFound, Refused
+from trainingjob_storage.errors import NotFound, Refused, Unreachable
 from trainingjob_storage.files import FileStore
 from trainingjob_storage.store import open_store, probe
 
@@ -110,3 +111,17 @@ def test_a_store_that_ignores_the_condition_is_refused_by_the_probe():
     with pytest.raises(Refused, match="If-None-Match"):
         probe(store, "x")
     assert store.objects == {}
+
+
+def test_an_object_for_which_there_is_no_room_leaves_nothing_not_even_its_folder(store, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store.put("saves/a/00000.safetensors", b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for key in ("saves/a/00001.safetensors", "saves/b/00000.safetensors"):
+            with pytest.raises(Unreachable, match="No space left on device"):
+                store.put(key, b"x")
+    saves = tmp_path / "jobs" / "digits" / "saves"
+    assert sorted(str(path.relative_to(saves)) for path in saves.rglob("*")) == ["a", "a/00000.safetensors"]

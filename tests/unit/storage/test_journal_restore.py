@@ -156,3 +156,18 @@ def test_uncommitted_saves_of_earlier_attempts_are_swept_and_those_of_the_presen
     writer.open_attempt(SECOND, Restore())
     assert writer.apply_retention(Authority(2, 1), 3) == ["00000035-a1e1n1"]
     assert len(store.list("saves/00000045-a2e1n1/")) == 2
+
+
+def test_shards_of_a_save_that_a_newer_checkpoint_has_overtaken_are_swept_and_it_is_committed_no_more(store):
+    late = write_shards(store, FIRST, 35)
+    store.delete([f"{folder(35)}00001.safetensors"])
+    write_shards(store, FIRST, 45)
+    writer = journal(store)
+    writer.commit(write_shards(store, FIRST, 40), 1)
+    assert writer.apply_retention(BY, 4) == ["00000035-a1e1n1"]
+    assert (store.list(folder(35)), len(store.list(folder(45)))) == ([], 2)
+    write_shards(store, FIRST, 35)
+    journal(store).commit(late, 1)
+    assert writer.position().checkpoints == (10, 20, 30, 40)
+    assert writer.apply_retention(BY, 4) == ["00000035-a1e1n1"], "an upload that was slow"
+    assert writer.history().deleted == frozenset(), "it never was a checkpoint"

@@ -88,6 +88,8 @@ class History:
     """By save label, in the order of their commits; dropped ones are gone."""
     dropped: frozenset[str] = frozenset()
     """Save labels whose objects may be deleted."""
+    deleted: frozenset[str] = frozenset()
+    """Those of them that were checkpoints."""
     nonces: frozenset[tuple[str, str]] = frozenset()
     """(kind, nonce) of every entry."""
     requests: frozenset[str] = frozenset()
@@ -177,7 +179,7 @@ class History:
             case Pin():
                 return entry.save not in self.checkpoints or self.checkpoints[entry.save].pinned
             case Drop():
-                return not any(save in self.checkpoints for save in entry.saves)
+                return self.dropped.issuperset(entry.saves)
             case Done():
                 return self.done is not None
             case _:
@@ -191,6 +193,7 @@ class _Fold:
         self.history = start
         self.checkpoints = dict(start.checkpoints)
         self.dropped = set(start.dropped)
+        self.deleted = set(start.deleted)
         self.nonces = set(start.nonces)
 
     def take(self, entries: Iterable[Entry]) -> History:
@@ -199,7 +202,13 @@ class _Fold:
             self.nonces.add((entry.kind, entry.nonce))
             self._count(entry)
             self._apply(entry)
-        return replace(self.history, checkpoints=self.checkpoints, dropped=frozenset(self.dropped), nonces=frozenset(self.nonces))
+        return replace(
+            self.history,
+            checkpoints=self.checkpoints,
+            dropped=frozenset(self.dropped),
+            deleted=frozenset(self.deleted),
+            nonces=frozenset(self.nonces),
+        )
 
     def _count(self, entry: Entry) -> None:
         """A new owner's rendezvous counts its epochs from one again; attempts go on."""
@@ -241,7 +250,8 @@ class _Fold:
                 self._mark(entry.save, pinned=True)
             case Drop():
                 for save in entry.saves:
-                    self.checkpoints.pop(save, None)
+                    if self.checkpoints.pop(save, None) is not None:
+                        self.deleted.add(save)
                     self.dropped.add(save)
             case _:
                 pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from trainingjob_api.storage.layout import Label
 from trainingjob_api.storage.log import History, Kept
 
 KEEP_AT_LEAST = 2
@@ -30,6 +31,28 @@ def to_drop(history: History, keep: int, protected_steps: Collection[int] = ()) 
     staying.update(kept.save for kept in history.evidence_of_health())
     candidates = sorted([*visible, *aside], key=lambda kept: kept.entry.seq)
     return [kept.save for kept in candidates if kept.save not in staying]
+
+
+def overtaken(saves: Collection[Label], history: History) -> list[str]:
+    """Return the labels of those saves that were never whole, and are not made whole any more: the attempt has a newer checkpoint.
+
+    A store that was full has taken some of their shards, which would keep it full.
+
+    Args:
+        saves: those of which something is in storage.
+        history: the whole log.
+    """
+    newest = history.newest()
+    if newest is None or newest.entry.attempt != history.attempt:
+        return []
+    return [str(save) for save in sorted(saves) if _is_overtaken(save, newest, history)]
+
+
+def _is_overtaken(save: Label, newest: Kept, history: History) -> bool:
+    generation = save.generation()
+    if generation is None or generation.attempt != history.attempt or save.step >= newest.step:
+        return False
+    return str(save) not in history.checkpoints and str(save) not in history.dropped
 
 
 def _wanted(kept: Kept, history: History, protected_steps: Collection[int]) -> bool:

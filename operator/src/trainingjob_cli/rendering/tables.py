@@ -172,9 +172,9 @@ def checkpoints_table(history: History) -> RenderableType:
         note = " (pinned)" if kept.pinned else ""
         moment = clock(datetime.fromtimestamp(kept.entry.time, UTC))
         table.add_row(str(kept.step), moment, str(kept.entry.attempt), state_of(kept) + note, size(kept.entry.bytes), kept.save)
-    if not history.dropped:
+    if not history.deleted:
         return table
-    steps = [int(save.partition("-")[0]) for save in history.dropped]
+    steps = [int(save.partition("-")[0]) for save in history.deleted]
     gone = f"step {steps[0]}" if len(steps) == 1 else f"steps {min(steps)} to {max(steps)}"
     return Group(table, Text(f"{counted(len(steps), 'older checkpoint')} deleted ({gone}); spec.checkpoint.keep says how many stay"))
 
