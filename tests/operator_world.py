@@ -22,6 +22,7 @@ from trainingjob_api.status import MAX_STATUS_BYTES, Status
 from trainingjob_operator.controllers.training_job.children import names, revision
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.state import Manifest, Observed, Plan, Pod, PodPhase, Role
+from trainingjob_operator.controllers.training_job.streams.link import CONNECTING_SECONDS
 
 TOTAL_STEPS = 20
 EVERY_STEPS = 5
@@ -53,6 +54,7 @@ class World:
         self.silent: dict[tuple[int, int], datetime] = {}
         self.report: Report | None = None
         self.reporting = False
+        self.heard = self.began = CREATED  # the rendezvous was heard last; this operator began
         self.noted: set[str] = set()
         self.nodes = Nodes()
         self.children_first = True
@@ -82,7 +84,8 @@ class World:
             rendezvous_address=ADDRESS if any(kind == "Service" for kind, _ in self.objects) else None,
             report=report,
             reporting=self.reporting and report is not None,
-            connecting=self.report is None,
+            unheard_seconds=(self.now - self.heard).total_seconds(),
+            connecting=self.report is None and (self.now - self.began).total_seconds() < CONNECTING_SECONDS,
             silent_seconds=silent,
             children_first=self.children_first,
             inherited=self.children_first and self.inherited,
@@ -93,6 +96,8 @@ class World:
         seen = self.observe()
         self._observed = {pod.name for pod in seen.pods}
         decided = plan(seen, self.settings, self.now)
+        if not seen.reporting:
+            self.claims.check_unheard(seen.job.status, decided.status, self.heard, self.now)
         status: list[Any] = [("status", decided.status)] if decided.status != seen.job.status else []
         children: list[Any] = [("create", manifest) for manifest in decided.create]
         actions = [*children, *status] if decided.children_first else [*status, *children]
@@ -190,6 +195,7 @@ class World:
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.heard = self.now if self.reporting else self.heard
 
     def start_pods(self) -> None:
         for name in self.pods:
@@ -268,6 +274,7 @@ class World:
         self.reporting = intent is not None
         if intent is None:
             return
+        self.heard = self.now
         members = tuple(MemberView(worker=index, incarnation=incarnation, phase="Stepping") for index, incarnation in sorted(self.holders))
         attempt = self.memory_attempt if self.running else 0
         self.report = Report(
@@ -289,6 +296,11 @@ class World:
         )
 
     # --- faults ---------------------------------------------------------------------------
+
+    def restart_operator(self) -> None:
+        """Another operator begins, which has not heard the rendezvous yet."""
+        self.report, self.reporting, self.inherited = None, False, True
+        self.heard = self.began = self.now
 
     def fail(self, name: str, code: int) -> None:
         pod = self.pods.get(name)

@@ -21,6 +21,9 @@ LIMIT_SECONDS = 10.0
 SLACK_SECONDS = 3.0
 """Between a step and the status that says so: a stamp a second, a report, a pass, a write, and this look itself."""
 
+_BUSY = ("Evaluating", "Finishing", "Suspending", "Releasing", "Failing")
+"""Phases in which workers are in the generation, and need not take steps."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -58,6 +61,9 @@ def _of(sample: Sample) -> Iterator[str]:
             yield "Ready, and no step is taken"
         if status.get("samplesPerSecond"):
             yield f"{status['samplesPerSecond']} samples/s, and no step is taken"
+        workers = status.get("display", {}).get("workers", "0/")
+        if status.get("phase") not in _BUSY and not workers.startswith(("0/", "?/")):
+            yield f"{workers} workers train, and no step is taken"
     claimed = status.get("step")
     if claimed and (sample.step is None or claimed > sample.step):
         yield f"step {claimed} is claimed, {sample.step} was seen"

@@ -96,8 +96,8 @@ class OperatorHistories(RuleBasedStateMachine):
         self.world.reporting = False
 
     @rule()
-    def forget_report(self) -> None:
-        self.world.report, self.world.reporting = None, False
+    def restart_operator(self) -> None:
+        self.world.restart_operator()
 
     @rule(suspend=st.booleans())
     def suspend(self, suspend: bool) -> None:

@@ -67,6 +67,13 @@ def test_the_view_of_a_script_claims_no_steps_and_no_checkpoints() -> None:
     assert text(panel(view_of(seen, status))).split() == ["digits", "Running", "workers", "3/3", "restarts", "1", "goodput", "97%"]
 
 
+def test_of_a_job_that_is_not_heard_nothing_is_shown_that_nobody_reports() -> None:
+    status = Status(phase="Unknown", message="nothing was heard", step=10, total_steps=200, loss=2.0, goodput="97%")
+    shown = line(view_of(Observed(job=make_job(status, training=TASK), report=make_report(samples_per_second=9.0)), status))
+    assert shown.startswith("digits Unknown  workers ?/3  step 10/200 5%  loss 2.0000  - samples/s  ETA -")
+    assert shown.endswith("(nothing was heard)")
+
+
 def test_a_step_is_never_shown_behind_the_checkpoint_that_was_made_of_it() -> None:
     seen = Observed(job=make_job(training=TASK), report=make_report(step=825, log=LogPosition(seq=3, checkpoint=850)), reporting=True)
     assert view_of(seen, Status(phase="Running")).step == 850

@@ -15,6 +15,7 @@ from witness import LIMIT_SECONDS, SLACK_SECONDS, Sample, Witness, agents_of, li
 
 READY = [{"type": "Ready", "status": "True"}]
 HONEST = {"phase": "Running", "conditions": READY, "samplesPerSecond": 900.0, "step": 240, "checkpoint": 200, "ledger": {"Training": 9.0}}
+STILL = {"phase": "Unknown", "conditions": [], "samplesPerSecond": None}
 LONG = LIMIT_SECONDS + SLACK_SECONDS + 1
 
 
@@ -25,6 +26,8 @@ def sample(idle: float = 0.5, at: float = 100.0, **fields: Any) -> Sample:
 
 def test_an_honest_status_passes() -> None:
     assert lies([sample(), sample(LIMIT_SECONDS), sample(LONG, phase="Stalled", conditions=[], samplesPerSecond=None)]) == []
+    assert lies([sample(LONG, **STILL, display={"workers": "?/3"})]) == []
+    assert lies([sample(LONG, **STILL | {"phase": "Evaluating"}, display={"workers": "3/3"})]) == []
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,7 @@ def test_an_honest_status_passes() -> None:
         ({"phase": "Running", "conditions": [], "samplesPerSecond": None}, "Running, and no step is taken"),
         ({"phase": "Stalled", "samplesPerSecond": None}, "Ready, and no step is taken"),
         ({"phase": "Stalled", "conditions": []}, "900.0 samples/s, and no step is taken"),
+        (STILL | {"display": {"workers": "3/3"}}, "3/3 workers train, and no step is taken"),
     ],
 )
 def test_what_is_claimed_while_no_step_is_taken(claim: dict[str, Any], lie: str) -> None:

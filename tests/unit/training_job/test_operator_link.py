@@ -139,3 +139,23 @@ async def test_every_field_of_a_report_but_the_figures_calls_for_a_pass():
     }
     assert set(values) == set(Report.model_fields) - {"type", "step", *_FIGURES}
     assert [name for name, value in values.items() if _still(before.model_copy(update={name: value})) == _still(before)] == []
+
+
+async def test_a_report_of_a_former_connection_is_no_report(link: Link) -> None:
+    """What has happened since is told by the first one that comes over the new one, which calls for a pass."""
+    wakes: list[bool] = []
+    link._wake = lambda: wakes.append(link.reporting)
+    assert link.reporting
+    link._stream.connected = False
+    link._changed(False)
+    link._stream.connected = True
+    link._changed(True)
+    assert (link.standing, link.reporting) == (True, False)
+    link._hear(make_report(step=241))
+    assert wakes == [False, False, True]
+
+
+async def test_silence_is_counted_from_the_last_sign_of_life(link: Link, clock: Clock) -> None:
+    link._stream.heard = clock.now
+    clock.now += 12
+    assert link.unheard_seconds == 12.0

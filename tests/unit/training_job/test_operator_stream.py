@@ -194,3 +194,17 @@ async def test_nonsense_is_logged_once_however_often_it_is_said(
     await _told(rendezvous)
     warned = [record.getMessage() for record in caplog.records if record.name == module.__name__]
     assert warned == [f"stream to {rendezvous.address}: malformed report: no JSON"]
+
+
+async def test_pings_and_pongs_are_a_sign_of_life_and_no_reports(
+    rendezvous: Rendezvous, stream: Stream, reports: asyncio.Queue[Report]
+) -> None:
+    stream.tell(Intent(epoch=1, attempt=1))
+    await _told(rendezvous)
+    stream.heard = 0.0
+    await rendezvous.sockets[0].pong(b"unasked")
+    await rendezvous.sockets[0].ping(b"asked")
+    await rendezvous.sockets[0].send_str(make_report().model_dump_json())
+    await asyncio.wait_for(reports.get(), WAIT)
+    assert stream.connected
+    assert stream.heard > 0.0

@@ -96,7 +96,7 @@ def panel(view: RunView, width: int = 60) -> RenderableType:
     state = [
         Text(view.name, "bold"),
         Text(view.phase, PHASE_STYLES.get(view.phase, "cyan")),
-        Text(f"workers {view.training}/{view.wanted}"),
+        Text(workers(view)),
         *([] if view.script else [Text(f"checkpoint {_or_dash(view.checkpoint)}")]),
         Text(f"restarts {view.restarts}"),
         Text(f"goodput {view.goodput or '-'}"),
@@ -150,7 +150,7 @@ def line(view: RunView) -> str:
     ]
     parts = [
         f"{view.name} {view.phase}",
-        f"workers {view.training}/{view.wanted}",
+        workers(view),
         *([] if view.script else figures),
         f"restarts {view.restarts}",
         f"goodput {view.goodput or '-'}",
@@ -158,6 +158,11 @@ def line(view: RunView) -> str:
     words = view.message if view.phase != "Running" else view.warning
     note = f"  ({words})" if words else ""
     return "  ".join(parts) + note
+
+
+def workers(view: RunView) -> str:
+    """Workers that train, and those that should; nobody knows the first of a job that is not heard."""
+    return f"workers {'?' if view.phase == 'Unknown' else view.training}/{view.wanted}"
 
 
 def steps(view: RunView) -> str:

@@ -56,7 +56,8 @@ class LocalCluster:
             pinned=objects.pinned(job.status.revision),
             rendezvous_address=address,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
-            reporting=link is not None and link.standing,
+            reporting=link is not None and link.reporting,
+            unheard_seconds=0.0 if link is None else link.unheard_seconds,
             connecting=link is None or link.connecting,
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
         )

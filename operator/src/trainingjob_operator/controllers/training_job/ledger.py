@@ -28,6 +28,8 @@ class Row(StrEnum):
     """The same, in a long evaluation."""
     FINISHING = "Finishing"
     """The same, after the last step: measuring, saving, exporting."""
+    UNKNOWN = "Unknown"
+    """Nothing was heard of the rendezvous for fifteen seconds: what the workers did is not known."""
     RECOVERING = "Recovering"
     """Between a loss, or a rollback, and the next step."""
     LOST = "Lost"
@@ -52,12 +54,12 @@ def advance(ledger: Ledger, mark: datetime, now: datetime, row: Row) -> dict[str
     return entries
 
 
-def moved(ledger: Ledger, seconds: float, row: Row) -> dict[str, float]:
-    """The ledger with `seconds` of the training time, as far as there is any, in `row`: no step was finished in them."""
+def moved(ledger: Ledger, seconds: float, row: Row, source: Row = Row.TRAINING) -> dict[str, float]:
+    """The ledger with `seconds` of what is in `source`, as far as there is any, in `row`."""
     entries = dict(ledger)
-    found = min(max(0.0, seconds), entries.get(Row.TRAINING, 0.0))
+    found = min(max(0.0, seconds), entries.get(source, 0.0))
     if found:
-        entries[Row.TRAINING.value] -= found
+        entries[source.value] -= found
         entries[row.value] = entries.get(row.value, 0.0) + found
     return entries
 

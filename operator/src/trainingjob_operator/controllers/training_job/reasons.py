@@ -54,6 +54,7 @@ class Reason(StrEnum):
     LINK_CUT = "LinkCut"
     CONNECTED = "Connected"
     NO_STREAM = "NoStream"
+    NO_REPORT = "NoReport"
     NOT_SUSPENDED = "NotSuspended"
     QUOTA_EXCEEDED = "QuotaExceeded"
     REFUSED = "Refused"
@@ -187,12 +188,7 @@ def _progress(old: Status, new: Status) -> list[Event]:
     if _became(old, new, "StorageFailing", "False"):
         newest = "there is no checkpoint yet" if new.checkpoint is None else f"the newest checkpoint is step {new.checkpoint}"
         events.append(normal(Reason.STORAGE_WORKS, f"storage works again; {newest}"))
-    ready = new.condition("Ready")
-    if ready is not None and ready.reason in _STALLS and not _is_held_up(old):
-        events.append(Event(EventType.WARNING, ready.reason, ready.message))
-    if _became(old, new, "Ready") and old.phase not in ("Evaluating", "Finishing"):
-        again = old.phase in ("Recovering", "RollingBack", "Stalled")
-        events.append(normal(Reason.RECOVERED if again else Reason.STARTED, _message(new, "Ready")))
+    events += _steps(old, new)
     cut = _links(new)
     if cut and cut != _links(old):
         events.append(warning(Reason.LINK_CUT, cut))
@@ -201,6 +197,23 @@ def _progress(old: Status, new: Status) -> list[Event]:
     if new.checkpoint is not None and (old.checkpoint is None or new.checkpoint > old.checkpoint):
         events.append(normal(Reason.CHECKPOINT_COMMITTED, f"checkpoint {new.checkpoint} is in storage"))
     return events
+
+
+def _steps(old: Status, new: Status) -> list[Event]:
+    """Steps are taken, or they are not, or nobody knows."""
+    ready, events = new.condition("Ready"), []
+    if ready is None:
+        return []
+    if ready.reason in _STALLS and not _is_held_up(old):
+        events.append(Event(EventType.WARNING, ready.reason, ready.message))
+    if ready.reason == Reason.NO_REPORT and _became(old, new, "Ready", "Unknown"):
+        events.append(warning(Reason.NO_REPORT, ready.message))
+    if not _became(old, new, "Ready") or old.phase in ("Evaluating", "Finishing"):
+        return events
+    if old.phase == "Unknown":
+        return [*events, normal(Reason.CONNECTED, f"the rendezvous is heard again: {ready.message}")]
+    again = old.phase in ("Recovering", "RollingBack", "Stalled")
+    return [*events, normal(Reason.RECOVERED if again else Reason.STARTED, ready.message)]
 
 
 def _is_held_up(status: Status) -> bool:

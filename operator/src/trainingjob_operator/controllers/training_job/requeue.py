@@ -9,6 +9,7 @@ from trainingjob_operator.controllers.training_job.ledger import Ledger
 from trainingjob_operator.controllers.training_job.policy import Course, Decision, deadline, gang, suspend
 from trainingjob_operator.controllers.training_job.settings import Settings
 from trainingjob_operator.controllers.training_job.state import NODE_LOST, Observed
+from trainingjob_operator.controllers.training_job.status import silence
 
 SHORTEST_SECONDS = 0.05
 
@@ -21,8 +22,8 @@ def next_look(
     times: tuple[float | None, ...] = ()
     match decision.course:
         case Course.RUNNING:
-            silence = seen.job.spec.recovery.replace_after_seconds - max(seen.silent_seconds.values(), default=0.0)
-            times = (figures, deadline.remaining(seen, ledger), silence, gang.remaining(seen, decision.wanted, now))
+            missing = seen.job.spec.recovery.replace_after_seconds - max(seen.silent_seconds.values(), default=0.0)
+            times = (figures, deadline.remaining(seen, ledger), missing, gang.remaining(seen, decision.wanted, now))
         case Course.STOPPING if decision.wanted.stop is not None:
             left = suspend.remaining(seen, decision.wanted.stop, settings, now)
             times = (figures, deadline.remaining(seen, ledger), left)
@@ -32,6 +33,7 @@ def next_look(
             times = retention.waits(seen, settings, now)
     if any(pod.deleting and pod.reason == NODE_LOST for pod in seen.pods):
         times = (*times, settings.progress_seconds)  # nothing tells of the end of its grace
+    times = (*times, silence.seconds_left(seen, decision, now))
     due = [time for time in times if time is not None]
     return max(SHORTEST_SECONDS, min(due)) if due else None
 

@@ -117,7 +117,9 @@ class Observed:
     report: Report | None = None
     """The newest one of the present epoch's rendezvous."""
     reporting: bool = False
-    """The stream to the rendezvous stands."""
+    """The stream to the rendezvous stands, and a report has come over it."""
+    unheard_seconds: float = 0.0
+    """Since anything came from the rendezvous, or since this operator has listened for it."""
     connecting: bool = False
     """It is being opened for the first time, and has not had much time yet: whether anybody is there is not known."""
     silent_seconds: dict[int, float] = field(default_factory=dict)

@@ -10,20 +10,21 @@ from datetime import datetime
 
 from trainingjob_api.status import CONDITIONS, SUSPEND, Condition
 from trainingjob_operator.controllers.training_job.policy import Course, Decision, gang, rollback, suspend
-from trainingjob_operator.controllers.training_job.policy.wanted import current_report, is_unheard_yet
+from trainingjob_operator.controllers.training_job.policy.wanted import current_report
 from trainingjob_operator.controllers.training_job.reasons import Reason
 from trainingjob_operator.controllers.training_job.state import Observed
 from trainingjob_operator.controllers.training_job.status.phase import is_held_up, is_under_way, is_untold
 from trainingjob_operator.controllers.training_job.status.script import is_script
+from trainingjob_operator.controllers.training_job.status.silence import is_streaming, silent_since
 from trainingjob_operator.controllers.training_job.status.stall import reason
 from trainingjob_operator.controllers.training_job.status.storage import kept_words, storage_words, without_training
 from trainingjob_operator.controllers.training_job.status.waiting import obstacle, released
 
-Claim = tuple[str, bool, Reason, str]
-"""Type, value, reason, message."""
+Claim = tuple[str, bool | None, Reason, str]
+"""Type, value (None: unknown), reason, message."""
 
 
-def conditions(seen: Observed, decision: Decision, *, ready: bool, working: str, now: datetime) -> tuple[Condition, ...]:
+def conditions(seen: Observed, decision: Decision, *, ready: bool | None, working: str, now: datetime) -> tuple[Condition, ...]:
     """All conditions; the transition time moves only where the value changes. `working` says who trains, for a person."""
     own = tuple(_condition(seen, claim, now) for claim in _claims(seen, decision, ready, working))
     if decision.course is Course.INVALID:
@@ -31,7 +32,7 @@ def conditions(seen: Observed, decision: Decision, *, ready: bool, working: str,
     return own + tuple(condition for condition in seen.job.status.conditions if condition.type not in CONDITIONS)
 
 
-def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> Iterator[Claim]:
+def _claims(seen: Observed, decision: Decision, ready: bool | None, working: str) -> Iterator[Claim]:
     if decision.course is Course.INVALID:
         yield "Valid", False, Reason.INVALID, decision.problem
         return
@@ -42,17 +43,19 @@ def _claims(seen: Observed, decision: Decision, ready: bool, working: str) -> It
         stop = decision.wanted.stop
         asked = decision.course is Course.STOPPING and stop is not None and stop.reason == SUSPEND
         yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
-    yield "Ready", ready, Reason.TRAINING if ready else _unready(seen, decision), working
-    streaming = _is_streaming(seen, decision)
+    yield "Ready", ready, Reason.TRAINING if ready else _unready(seen, decision, ready), working
+    streaming = is_streaming(seen, decision)
     yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
-    yield from _storage(seen, decision, ready)
+    yield from _storage(seen, decision, bool(ready))
 
 
-def _unready(seen: Observed, decision: Decision) -> Reason:
-    """Why no step is taken. Without a report: as it was."""
+def _unready(seen: Observed, decision: Decision, ready: bool | None) -> Reason:
+    """Why no step is taken, or it is unknown. Without a report: as it was."""
+    if ready is None:
+        return Reason.NO_REPORT
     report, before = current_report(seen), seen.job.status.condition("Ready")
     if report is not None and is_held_up(seen, decision):
         return reason(report)
@@ -62,14 +65,6 @@ def _unready(seen: Observed, decision: Decision) -> Reason:
     if report is not None:
         return reason(report) if report.stalled else Reason.NOT_TRAINING
     return next((known for known in Reason if before is not None and known == before.reason), Reason.NOT_TRAINING)
-
-
-def _is_streaming(seen: Observed, decision: Decision) -> bool:
-    """The rendezvous is heard; whoever has not heard it yet takes it that it is, as it was."""
-    if decision.course not in (Course.RUNNING, Course.STOPPING):
-        return False
-    before = seen.job.status.condition("Reporting")
-    return seen.reporting or (is_unheard_yet(seen, decision.wanted) and before is not None and before.status == "True")
 
 
 def _waiting(seen: Observed, decision: Decision) -> Iterator[Claim]:
@@ -137,12 +132,13 @@ def _rolled_back(seen: Observed) -> Iterator[Claim]:
 def _condition(seen: Observed, claim: Claim, now: datetime) -> Condition:
     kind, value, reason, message = claim
     before = seen.job.status.condition(kind)
-    word = str(value)
+    word = "Unknown" if value is None else str(value)
+    changed = silent_since(seen, now) if kind == "Reporting" and not value else now
     return Condition(
         type=kind,
         status=word,
         reason=reason.value,
         message=message,
-        last_transition_time=before.last_transition_time if before is not None and before.status == word else now,
+        last_transition_time=before.last_transition_time if before is not None and before.status == word else changed,
         observed_generation=seen.job.metadata.generation,
     )

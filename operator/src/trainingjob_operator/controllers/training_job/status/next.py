@@ -20,7 +20,7 @@ from trainingjob_operator.controllers.training_job.policy import Course, Decisio
 from trainingjob_operator.controllers.training_job.policy.wanted import current_report, done_words, is_unheard_yet
 from trainingjob_operator.controllers.training_job.settings import Settings
 from trainingjob_operator.controllers.training_job.state import Observed, Pinned
-from trainingjob_operator.controllers.training_job.status import script
+from trainingjob_operator.controllers.training_job.status import script, silence
 from trainingjob_operator.controllers.training_job.status.conditions import conditions
 from trainingjob_operator.controllers.training_job.status.phase import JobPhase, is_stalled, is_training, is_under_way, is_untold, phase
 from trainingjob_operator.controllers.training_job.status.stall import ROWS
@@ -33,6 +33,7 @@ _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
 _ROWS = {
     JobPhase.RUNNING: Row.TRAINING,
     **{JobPhase(word): row for word, row in ROWS.items()},
+    JobPhase.UNKNOWN: Row.UNKNOWN,
     JobPhase.RECOVERING: Row.RECOVERING,
     JobPhase.ROLLING_BACK: Row.RECOVERING,
     JobPhase.SUSPENDING: Row.STOPPING,
@@ -70,14 +71,15 @@ def next_status(seen: Observed, decision: Decision, pinned: Pinned | None, setti
 
 def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -> dict[str, Any]:
     old, report = seen.job.status, _heard(seen, decision)
-    reached, name = phase(seen, decision), seen.job.metadata
+    unknown, name = silence.is_unknown(seen, decision, now), seen.job.metadata
+    reached = phase(seen, decision, unknown=unknown)
     if decision.course is Course.INVALID:
         claims = conditions(seen, decision, ready=False, working="", now=now)
         return {"phase": reached, "message": decision.problem, "conditions": claims, "observed_generation": name.generation}
-    ready, workers = _ready(seen, decision, report)
-    ledger = _stalled(seen, reached, report, ledger)
-    figures = _figures(seen, report, ledger, now)
-    working = _working(seen, decision, ready, workers)
+    ready, workers = (None, 0) if unknown else _ready(seen, decision, report)
+    ledger = _corrected(seen, decision, reached, report, ledger, now)
+    figures = _figures(seen, report, ledger, now) | ({} if ready else {"samples_per_second": None})
+    working = silence.words(silence.silent_since(seen, now)) if unknown else _working(seen, decision, bool(ready), workers)
     return (
         _intent(seen, decision)
         | _accounts(seen, decision, now)
@@ -85,7 +87,7 @@ def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -
         | _history(seen, decision, report, ledger)
         | {
             "phase": reached,
-            "message": _message(seen, decision, report, ready),
+            "message": _message(seen, decision, report, bool(ready), working if unknown else ""),
             "conditions": conditions(seen, decision, ready=ready, working=working, now=now),
             "observed_generation": name.generation,
             "ready_workers": workers,
@@ -93,15 +95,33 @@ def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -
             "start_time": old.start_time or (now if decision.course is Course.RUNNING else None),
             "completion_time": (old.completion_time or now) if decision.course is Course.ENDED else None,
         }
-    ) | _display(seen, figures, workers)
+    ) | _display(seen, figures, "?" if unknown else str(workers))
 
 
-def _stalled(seen: Observed, reached: str, report: Report | None, ledger: Ledger) -> Ledger:
-    """The ledger of a job of which it has just been noticed that it finishes no step: the time since the last one was no training."""
-    row = ROWS.get(reached)
-    if row is None or report is None or seen.job.status.phase != JobPhase.RUNNING:
+def _corrected(seen: Observed, decision: Decision, reached: str, report: Report | None, ledger: Ledger, now: datetime) -> Ledger:
+    """Return the ledger with the time in its right row that passed before it was noticed what the job did in it.
+
+    No step was finished since a stall began. Nothing is known since the last report; what one that comes later tells was trained.
+    """
+    before, row = seen.job.status.phase, ROWS.get(reached)
+    if before == JobPhase.UNKNOWN and reached == JobPhase.RUNNING and report is not None:
+        return goodput_ledger.moved(ledger, _trained_unheard(seen, report, now), Row.TRAINING, Row.UNKNOWN)
+    if before != JobPhase.RUNNING:
         return ledger
-    return goodput_ledger.moved(ledger, report.still_seconds, row)
+    if silence.is_overdue(seen, decision, now):
+        marked = seen.job.status.ledger_mark if report is None else None  # what an operator before this one heard is in the ledger
+        since = min(silence.silent_since(seen, now), marked or now)
+        return goodput_ledger.moved(ledger, (now - since).total_seconds(), Row.UNKNOWN)
+    return ledger if row is None or report is None else goodput_ledger.moved(ledger, report.still_seconds, row)
+
+
+def _trained_unheard(seen: Observed, report: Report, now: datetime) -> float:
+    """Return how long the steps took that were finished while the rendezvous was not heard, at the rate that it reports now."""
+    steps = (report.step or 0) - (seen.job.status.step or 0)
+    if steps <= 0 or report.samples_per_second <= 0 or script.is_script(seen.job):
+        return 0.0
+    silent = (now - silence.silent_since(seen, now)).total_seconds()
+    return min(silent, steps * seen.job.spec.training.global_batch_size / report.samples_per_second)
 
 
 def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> str:
@@ -224,7 +244,7 @@ def _ready(seen: Observed, decision: Decision, report: Report | None) -> tuple[b
     return training, len({member.worker for member in report.members if member.phase in running}) if busy else 0
 
 
-def _message(seen: Observed, decision: Decision, report: Report | None, ready: bool) -> str:
+def _message(seen: Observed, decision: Decision, report: Report | None, ready: bool, silent: str) -> str:
     if decision.outcome is not None:
         return decision.outcome.message
     if decision.course is Course.STOPPING and decision.wanted.stop is not None:
@@ -237,6 +257,8 @@ def _message(seen: Observed, decision: Decision, report: Report | None, ready: b
     waits = obstacle(seen)
     if waits is not None:
         return waits[1]
+    if silent:
+        return silent
     if report is None:
         return seen.job.status.message if is_unheard_yet(seen, decision.wanted) else ""
     return report.waits_for or storage_words(report, training=ready) or report.links or report.reason
@@ -247,7 +269,7 @@ def _shown(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
-def _display(seen: Observed, figures: dict[str, Any], workers: int) -> dict[str, Any]:
+def _display(seen: Observed, figures: dict[str, Any], workers: str) -> dict[str, Any]:
     old = seen.job.status
     step, total = figures.get("step", old.step), figures.get("total_steps", old.total_steps)
     saved = figures.get("checkpoint", old.checkpoint)

@@ -9,8 +9,9 @@ from trainingjob_operator.controllers.training_job.ledger import Row
 from trainingjob_operator.controllers.training_job.policy import Course, Decision
 from trainingjob_operator.controllers.training_job.policy.wanted import current_report, is_unheard_yet
 from trainingjob_operator.controllers.training_job.reasons import Reason
-from trainingjob_operator.controllers.training_job.state import Observed, PodPhase, Role
+from trainingjob_operator.controllers.training_job.state import Observed
 from trainingjob_operator.controllers.training_job.status import script
+from trainingjob_operator.controllers.training_job.status.silence import BEFORE_THE_FIRST_STEP, any_worker
 from trainingjob_operator.controllers.training_job.status.stall import phase_of
 
 
@@ -23,6 +24,7 @@ class JobPhase(StrEnum):
     STALLED = "Stalled"
     EVALUATING = "Evaluating"
     FINISHING = "Finishing"
+    UNKNOWN = "Unknown"
     RECOVERING = "Recovering"
     ROLLING_BACK = "RollingBack"
     SUSPENDING = "Suspending"
@@ -35,12 +37,10 @@ class JobPhase(StrEnum):
 
 UNDER_WAY = (JobPhase.RUNNING, JobPhase.STALLED, JobPhase.EVALUATING, JobPhase.FINISHING)
 """A generation runs."""
-_BEFORE_THE_FIRST_STEP = (JobPhase.SUSPENDED, JobPhase.PENDING, JobPhase.STARTING)
-"""Of a life: what comes before it is no loss, also where the job has trained in a life before."""
 
 
-def phase(seen: Observed, decision: Decision) -> str:
-    """The phase after this pass."""
+def phase(seen: Observed, decision: Decision, *, unknown: bool) -> str:
+    """The phase after this pass. `unknown`: no report says what the job does (status/silence.py)."""
     match decision.course:
         case Course.ENDED:
             return JobPhase.SUCCEEDED if decision.outcome is not None and decision.outcome.complete else JobPhase.FAILED
@@ -51,7 +51,7 @@ def phase(seen: Observed, decision: Decision) -> str:
         case Course.RELEASED:
             return JobPhase.RECOVERING if _has_trained(seen) else JobPhase.PENDING
         case Course.RUNNING:
-            return _running(seen, decision)
+            return _running(seen, decision, unknown=unknown)
     return seen.job.status.phase or JobPhase.PENDING
 
 
@@ -83,8 +83,10 @@ def is_under_way(seen: Observed, decision: Decision) -> bool:
     status, report = seen.job.status, current_report(seen)
     if decision.anew or decision.wanted.attempt != status.attempt:
         return False
+    if not any_worker(seen) and (report is None or not seen.reporting):
+        return False
     if report is None:
-        return status.phase in UNDER_WAY and _any_worker(seen)
+        return status.phase in UNDER_WAY
     generation = report.generation
     ours = generation is not None and generation.attempt == status.attempt
     if not ours or report.stage != "Running" or report.world == 0:
@@ -108,23 +110,27 @@ def is_untold(seen: Observed, decision: Decision) -> bool:
     return unheard and before is not None and before.status == "False"
 
 
-def _running(seen: Observed, decision: Decision) -> JobPhase:
+def _running(seen: Observed, decision: Decision, *, unknown: bool) -> JobPhase:
     wanted, status, report = decision.wanted, seen.job.status, current_report(seen)
+    if _stays_unknown(seen, decision) or (unknown and status.phase in UNDER_WAY and wanted.attempt == status.attempt):
+        return JobPhase.UNKNOWN
     if is_under_way(seen, decision):
         if report is None:
             return JobPhase(status.phase)
         return JobPhase(phase_of(report)) if report.stalled else JobPhase.RUNNING
     if wanted.restore.kind == "Step" and status.opened_attempt < wanted.attempt:
         return JobPhase.ROLLING_BACK
-    if _has_trained(seen) and status.phase not in _BEFORE_THE_FIRST_STEP:
+    if _has_trained(seen) and status.phase not in BEFORE_THE_FIRST_STEP:
         return JobPhase.RECOVERING
-    return JobPhase.STARTING if _any_worker(seen) else JobPhase.PENDING
+    return JobPhase.STARTING if any_worker(seen) else JobPhase.PENDING
+
+
+def _stays_unknown(seen: Observed, decision: Decision) -> bool:
+    """What the job does was unknown, and no report has come since."""
+    silent = current_report(seen) is None or not seen.reporting
+    return silent and seen.job.status.phase == JobPhase.UNKNOWN and decision.wanted.attempt == seen.job.status.attempt and any_worker(seen)
 
 
 def _has_trained(seen: Observed) -> bool:
     status = seen.job.status
     return status.opened_attempt > 0 and bool(status.ledger.get(Row.TRAINING))
-
-
-def _any_worker(seen: Observed) -> bool:
-    return any(pod.role is Role.WORKER and pod.phase is PodPhase.RUNNING for pod in seen.pods)

@@ -44,8 +44,9 @@ class Link:
         )
         self._wake = wake
         self._began = time.monotonic()
-        self._stood = False
         self._report: Report | None = None
+        self._reports = False
+        """A report has come over the present connection: the one before may be long out of date."""
         self._heard: dict[tuple[int, int], float] = {}
         """(worker, incarnation) -> when it was last known to the rendezvous, or first looked for; monotonic seconds."""
         self._known: set[tuple[int, int]] = set()
@@ -61,9 +62,19 @@ class Link:
         return self._stream.connected
 
     @property
+    def reporting(self) -> bool:
+        """The stream is connected, and a report has come over it."""
+        return self.standing and self._reports
+
+    @property
+    def unheard_seconds(self) -> float:
+        """Seconds since anything came from the rendezvous, or since this link was made."""
+        return max(0.0, time.monotonic() - self._stream.heard)
+
+    @property
     def connecting(self) -> bool:
-        """It has never stood, and may yet."""
-        return not self._stood and time.monotonic() < self._began + CONNECTING_SECONDS
+        """No report has come yet, and one may."""
+        return self._report is None and time.monotonic() < self._began + CONNECTING_SECONDS
 
     def report(self, epoch: int) -> Report | None:
         """The newest report, if it is of this epoch's rendezvous."""
@@ -86,7 +97,7 @@ class Link:
             seat = (pod.index, pod.incarnation)
             if pod.incarnation < newest[pod.index]:
                 continue  # its silence is not its successor's
-            if seat in members or not self.standing or self._report is None:
+            if seat in members or not self.reporting:
                 self._heard[seat] = now
                 continue
             silent = now - self._heard.setdefault(seat, now) - (0.0 if seat in self._known else first_seconds)
@@ -107,13 +118,14 @@ class Link:
         now = time.monotonic()
         for seat in self._members():
             self._heard[seat] = now  # until this moment the former report held
-        before, self._report = self._report, report
+        before, self._report = self._report if self._reports else None, report
+        self._reports = True
         self._known |= self._members()
         if before is None or _still(before) != _still(report):
             self._wake()
 
     def _changed(self, connected: bool) -> None:
-        self._stood = True
+        self._reports = False
         if not connected:
             self._heard.clear()  # what nobody watches is not silence
         self._wake()

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import ssl
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -66,6 +67,8 @@ class Stream:
         """
         self.address = address
         self.connected = False
+        self.heard = time.monotonic()
+        """When anything came from the other side, a pong included; at first, when this side began to listen."""
         self._certificate = certificate
         self._token = token
         self._on_report = on_report
@@ -122,6 +125,7 @@ class Stream:
                 ssl=context,
                 max_msg_size=MAX_REPORT_BYTES,
                 heartbeat=HEARTBEAT_SECONDS,
+                autoping=False,  # a pong is to be seen
             ) as socket,
         ):
             opening.reschedule(None)
@@ -146,6 +150,12 @@ class Stream:
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:
+            self.heard = time.monotonic()
+            if message.type is aiohttp.WSMsgType.PONG:
+                continue
+            if message.type is aiohttp.WSMsgType.PING:
+                await socket.pong(message.data)
+                continue
             if message.type is not aiohttp.WSMsgType.TEXT:
                 raise ValueError(f"a message of type {message.type.name} instead of text")
             self._on_report(parse_report(message.data))

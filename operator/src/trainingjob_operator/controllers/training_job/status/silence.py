@@ -1,0 +1,66 @@
+"""Since when the rendezvous has not been heard, and when the status may not claim any more what it said last. Pure.
+
+A short silence changes nothing but the condition Reporting: a generation trains on without rendezvous and operator.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from trainingjob_operator.controllers.training_job.policy import Course, Decision
+from trainingjob_operator.controllers.training_job.policy.wanted import is_unheard_yet
+from trainingjob_operator.controllers.training_job.state import Observed, PodPhase, Role
+
+LIMIT_SECONDS = 15.0
+"""A report that is older is no evidence that steps are being taken. An operator that begins has as long to be connected (decision 17)."""
+BEFORE_THE_FIRST_STEP = ("Suspended", "Pending", "Starting")
+"""Phases of a life that claim no step: what comes before it is no loss, and the rendezvous may not have been heard yet."""
+
+
+def is_streaming(seen: Observed, decision: Decision) -> bool:
+    """Return whether the rendezvous is heard. An operator that has just begun keeps what the status says until it is connected."""
+    if decision.course not in (Course.RUNNING, Course.STOPPING):
+        return False
+    before = seen.job.status.condition("Reporting")
+    return seen.reporting or (is_unheard_yet(seen, decision.wanted) and before is not None and before.status == "True")
+
+
+def silent_since(seen: Observed, now: datetime) -> datetime:
+    """Return when the rendezvous of a job that does not report was heard last; the status remembers it for the next operator."""
+    before = seen.job.status.condition("Reporting")
+    if before is not None and before.status != "True" and before.last_transition_time is not None:
+        return before.last_transition_time
+    return now - timedelta(seconds=seen.unheard_seconds)
+
+
+def seconds_left(seen: Observed, decision: Decision, now: datetime) -> float | None:
+    """Return in how many seconds the status of a job that does not report becomes unknown; None where it stays as it is."""
+    left = LIMIT_SECONDS - (now - silent_since(seen, now)).total_seconds()
+    return left if left > 0 and _makes_claims(seen, decision) and not is_streaming(seen, decision) else None
+
+
+def is_unknown(seen: Observed, decision: Decision, now: datetime) -> bool:
+    """Return whether it is unknown what the job does: its workers run, and the last report is older than the limit."""
+    return _makes_claims(seen, decision) and is_overdue(seen, decision, now)
+
+
+def is_overdue(seen: Observed, decision: Decision, now: datetime) -> bool:
+    """Return whether a job that is under way should have reported by now."""
+    if decision.course not in (Course.RUNNING, Course.STOPPING) or is_streaming(seen, decision):
+        return False
+    return (now - silent_since(seen, now)).total_seconds() >= LIMIT_SECONDS
+
+
+def words(since: datetime) -> str:
+    """Return what is said of a job that has not reported since then."""
+    return f"nothing was heard of the rendezvous since {since:%Y-%m-%d %H:%M:%S} UTC: whether steps are being taken is not known"
+
+
+def _makes_claims(seen: Observed, decision: Decision) -> bool:
+    under_way = decision.course in (Course.RUNNING, Course.STOPPING)
+    return under_way and not decision.anew and seen.job.status.phase not in BEFORE_THE_FIRST_STEP and any_worker(seen)
+
+
+def any_worker(seen: Observed) -> bool:
+    """Return whether a worker's pod runs."""
+    return any(pod.role is Role.WORKER and pod.phase is PodPhase.RUNNING for pod in seen.pods)
