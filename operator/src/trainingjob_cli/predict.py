@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from trainingjob_api.contract.runtime import HASH_SEED, hash_seed
 from trainingjob_cli.archive import credentials, read_history
 from trainingjob_cli.context import DEBUGGING, Mistake, Namespace, StateDir, find, jobs_in, key_of
 from trainingjob_operator.local import given
@@ -62,6 +63,7 @@ def _located(model: str, namespace: str, state_dir: Path | None) -> tuple[str, l
     if job.status.model is None and read_history(storage, secrets).exported is None:
         raise Mistake(f"job {model} has no model yet: it is {job.status.phase or 'Pending'}; run it to its end first")
     directory = job.metadata.annotations.get(DIRECTORY_ANNOTATION, "")
+    environ.setdefault(HASH_SEED, hash_seed(job.spec.training.seed))  # as in training: a vocabulary may be made from a set
     environ["PYTHONPATH"] = ":".join(part for part in (environ.get("PYTHONPATH", ""), directory) if part)
     place = (("--endpoint-url", storage.endpoint_url), ("--region", storage.region))
     return job.status.model or storage.uri, [word for name, value in place if value for word in (name, value)], environ

@@ -180,8 +180,17 @@ def test_without_counters_no_oom_kill_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_child_never_sees_the_agents_own_settings() -> None:
-    environ = child_environment({"TRAININGJOB_TOKEN": "t", "TRAININGJOB_CONFIG": "c", "A": "1"}, {"TRAININGJOB_CHANNEL": "5"})
-    assert environ == {"A": "1", "TRAININGJOB_CHANNEL": "5", "PYTHONUNBUFFERED": "1"}
+    environ = child_environment({"TRAININGJOB_TOKEN": "t", "TRAININGJOB_CONFIG": "c", "A": "1"}, {"TRAININGJOB_CHANNEL": "5"}, 7)
+    assert environ == {"A": "1", "TRAININGJOB_CHANNEL": "5", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "7"}
+
+
+@pytest.mark.parametrize(
+    ("own", "seed", "hashes"),
+    [({}, 0, "0"), ({}, 2**53, "0"), ({}, 2**32 + 5, "5"), ({"PYTHONHASHSEED": "random"}, 7, "random")],
+    ids=["the default", "the highest", "more than Python takes", "the user's own"],
+)
+def test_texts_are_hashed_by_the_jobs_seed_unless_the_user_fixes_it(own: dict[str, str], seed: int, hashes: str) -> None:
+    assert child_environment(own, {}, seed)["PYTHONHASHSEED"] == hashes
 
 
 def saved(step: int, attempt: int = 1) -> Saved:

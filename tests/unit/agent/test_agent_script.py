@@ -37,7 +37,8 @@ async def phase(rendezvous: Rendezvous, wanted: Phase, member: MemberId = ZERO, 
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OUT", f"{tmp_path}/out-")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "PYTHONHASHSEED"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -67,6 +68,7 @@ async def test_two_workers_scripts_get_torchruns_names_and_end_the_job(scene: Sc
     assert zero["MASTER_ADDR"] == one["MASTER_ADDR"] == "127.0.0.1"
     assert zero["MASTER_PORT"] == one["MASTER_PORT"]
     assert (one["RANK"], one["WORLD_SIZE"], one["LOCAL_RANK"], one["GROUP_RANK"], one["OMP_NUM_THREADS"]) == ("1", "2", "0", "1", "1")
+    assert (zero["PYTHONHASHSEED"], one["PYTHONHASHSEED"]) == ("0", "0"), "the seed's default"
     assert not [name for name in zero if name.startswith("TRAININGJOB_")]
 
 

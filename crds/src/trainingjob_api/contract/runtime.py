@@ -20,6 +20,14 @@ OLDEST_CONTRACT = 1
 """Peers of this contract and of every later one up to CONTRACT_VERSION are understood."""
 
 PREFIX = "TRAININGJOB_"
+HASH_SEED = "PYTHONHASHSEED"
+"""Python's own variable: from what the hashes of texts, and so the order of a set of them, follow."""
+_HASH_SEEDS = 2**32
+
+
+def hash_seed(seed: int) -> str:
+    """Return the value of HASH_SEED in processes of a job with this seed: Python takes 32 bits."""
+    return str(seed % _HASH_SEEDS)
 
 
 class ExitCode(IntEnum):

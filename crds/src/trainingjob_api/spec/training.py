@@ -176,7 +176,8 @@ class Training(SpecModel):
     steps: Annotated[Whole, Field(ge=1, le=MAX_STEPS)] | None = None
     """Optimizer steps; a task needs exactly one of epochs and steps."""
     seed: Annotated[Whole, Field(ge=0, le=2**53)] = 0
-    """Fixes the first weights, the order of the samples and all randomness."""
+    """Fixes the first weights, the order of the samples and all randomness, Python's hashes of texts included (PYTHONHASHSEED, unless
+    workers.template.env sets it)."""
     reduction: Literal["Fast", "Deterministic"] = "Fast"
     """Fast: gradients are summed as is quickest, and the result's last bits depend on the number of processes.
     Deterministic: the same bits at any number of processes; slower while workers are missing."""

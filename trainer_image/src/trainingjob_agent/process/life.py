@@ -21,7 +21,7 @@ from pathlib import Path
 from trainingjob_agent.process import orphans
 from trainingjob_agent.process.failure import count_oom_kills
 from trainingjob_agent.process.output import LifeLog
-from trainingjob_api.contract.runtime import PREFIX
+from trainingjob_api.contract.runtime import HASH_SEED, PREFIX, hash_seed
 
 _SHIM = Path(__file__).with_name("shim.py")
 _PIECE = 64 << 10
@@ -41,10 +41,15 @@ class End:
     """Processes of this container killed for memory meanwhile."""
 
 
-def child_environment(own: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
-    """The agent's environment without its own settings (its token above all), plus what the child is told."""
+def child_environment(own: Mapping[str, str], told: Mapping[str, str], seed: int) -> dict[str, str]:
+    """The agent's environment without its own settings (its token above all), plus what the child is told.
+
+    Python's hashes of texts follow from the job's seed, unless the user fixes them: whatever hangs on the order of a set of texts (a
+    vocabulary, classes) is the same in every worker and after every restart.
+    """
     kept = {name: value for name, value in own.items() if not name.startswith(PREFIX)}
     kept.setdefault("PYTHONUNBUFFERED", "1")  # a life that is killed would take its last words along
+    kept.setdefault(HASH_SEED, hash_seed(seed))
     return kept | dict(told)
 
 

@@ -249,7 +249,8 @@ class ScriptSlot:
     async def _live(self, names: Mapping[str, str]) -> tuple[End, str]:
         """How the script ended, and why as far as its output tells."""
         log = self._agency.begin_log(self._member)
-        environment = child_environment(self._agency.settings.environ, names)
+        settings = self._agency.settings
+        environment = child_environment(settings.environ, names, settings.spec.training.seed)
         environment.setdefault("OMP_NUM_THREADS", "1")
         try:
             end = await self._one_life(environment, log)

@@ -164,7 +164,7 @@ class TrainerSlot:
             interface=settings.told.interface,
             import_path=settings.environ.get("PYTHONPATH", ""),
         )
-        environment = child_environment(settings.environ, told.to_env())
+        environment = child_environment(settings.environ, told.to_env(), settings.spec.training.seed)
         environment.pop("PYTHONPATH", None)  # a random.py of the user's is not to be torch's and ours
         return Life.start(TRAINER, environment, log, (told.channel, told.stamp))
 
