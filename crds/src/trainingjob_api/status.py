@@ -285,7 +285,7 @@ class Status(StatusModel):
     placement: PlacementRecord | None = None
     """Only while fewer than minReplicas workers run."""
     ready_workers: int = 0
-    """Workers that train."""
+    """Workers that train; of a script: on which it runs. 0 while it is not known."""
     wanted_workers: int = 0
     """Workers that should train."""
     display: Display = Field(default_factory=Display)
@@ -319,7 +319,7 @@ class Status(StatusModel):
     restarts: int = 0
     """Workers and training processes started again."""
     goodput: Word = ""
-    """Share of the time since creation that was spent on steps that were kept, such as 98%."""
+    """Share of the time since creation that was spent on steps that were kept, such as 98%. Of a script: empty, its steps are not known."""
     ledger: Annotated[dict[MetricName, float], _finite_entries(16), _bound("maxProperties", 16)] = Field(default_factory=dict)
     """Every second since creation, by what it was spent on."""
     ledger_mark: datetime | None = None

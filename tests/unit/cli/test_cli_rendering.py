@@ -63,8 +63,8 @@ def test_the_view_takes_the_newest_report_before_the_status() -> None:
 def test_the_view_of_a_script_claims_no_steps_and_no_checkpoints() -> None:
     status = Status(phase="Running", ready_workers=3, restarts=1, goodput="97%")
     seen = Observed(job=make_job(status), report=make_report(step=0, total_steps=0, loss=None), reporting=True)
-    assert line(view_of(seen, status)) == "digits Running  workers 3/3  restarts 1  goodput 97%"
-    assert text(panel(view_of(seen, status))).split() == ["digits", "Running", "workers", "3/3", "restarts", "1", "goodput", "97%"]
+    assert line(view_of(seen, status)) == "digits Running  workers 3/3  restarts 1"
+    assert text(panel(view_of(seen, status))).split() == ["digits", "Running", "workers", "3/3", "restarts", "1"]
 
 
 def test_of_a_job_that_is_not_heard_nothing_is_shown_that_nobody_reports() -> None:
@@ -80,7 +80,7 @@ def test_a_step_is_never_shown_behind_the_checkpoint_that_was_made_of_it() -> No
 
 
 def test_a_job_of_which_nothing_is_known_has_a_view() -> None:
-    view = view_of(Observed(job=make_job()), Status(message="waiting for workers"))
+    view = view_of(Observed(job=make_job(training=TASK)), Status(message="waiting for workers"))
     assert line(view).endswith("goodput -  (waiting for workers)")
     assert "waiting for workers" in text(panel(view))
 

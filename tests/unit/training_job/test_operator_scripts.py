@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from trainingjob_api.status import Status, StopRecord
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.policy.suspend import limit_seconds
 from trainingjob_operator.controllers.training_job.state import Observed, Plan
+from trainingjob_operator.controllers.training_job.status.next import ledger_now
 from trainingjob_operator.controllers.training_job.status.script import stopped_words
 
 SCRIPT: dict[str, Any] = {"training": {"script": {"command": ["python", "train.py"]}}}
@@ -106,10 +108,34 @@ class TestRunning:
         status = passed(script(status=before, **report)).status
         assert (status.phase, ready(status)) == (phase, ("False", "the script does not run"))
 
-    def test_time_goes_to_training_only_while_its_processes_run(self) -> None:
-        waiting = script("Starting", "Idle", "Idle", status=make_status(phase="Recovering"), stage="Over", world=0, step=0)
-        assert passed(waiting, 30.0).status.ledger == {"Starting": 60.0, "Training": 540.0, "Recovering": 30.0}
-        assert passed(script("Stepping", "Stepping", "Stepping"), 30.0).status.ledger["Training"] == 570.0
+    def test_its_time_is_no_training_and_counts_as_running_only_while_its_processes_run(self) -> None:
+        ledger = {"Starting": 60.0, "Running": 540.0}
+        waiting = script("Starting", "Idle", "Idle", status=make_status(phase="Recovering", ledger=ledger), stage="Over", world=0, step=0)
+        assert passed(waiting, 30.0).status.ledger == ledger | {"Recovering": 30.0}
+        assert passed(script("Stepping", "Stepping", "Stepping", status=make_status(ledger=ledger)), 30.0).status.ledger["Running"] == 570.0
+
+    def test_one_that_hangs_claims_no_steps_no_rate_and_no_goodput(self) -> None:
+        """Nothing tells `sleep inf` from training."""
+        seen = script("Stepping", "Stepping", "Stepping", status=NOTHING_YET, samples_per_second=0.0)
+        for seconds in (1.0, 3600.0):
+            status = passed(seen, seconds).status
+            condition = status.condition("Ready")
+            assert condition is not None
+            assert (status.phase, condition.reason, condition.message) == ("Running", "ScriptRuns", "the script runs on 3 of 3 workers")
+            assert (status.step, status.samples_per_second, status.goodput, status.display.progress) == (None, None, "", "")
+            assert "Training" not in status.ledger
+            seen = replace(seen, job=seen.job.model_copy(update={"status": status}))
+        assert ledger_now(seen, NOW + timedelta(seconds=3600)) == {"Starting": 61.0, "Running": 3599.0}
+
+    def test_of_one_that_is_not_heard_it_is_not_known_whether_it_runs(self) -> None:
+        status = make_status(ledger={"Starting": 60.0, "Running": 540.0}, goodput="90%")
+        found = passed(replace(script("Stepping", status=status), reporting=False, unheard_seconds=20.0), 20.0).status
+        assert (found.phase, found.goodput) == ("Unknown", "")
+        assert found.ledger == {"Starting": 60.0, "Running": 540.0, "Unknown": 20.0}
+
+    def test_after_a_loss_it_recovers(self) -> None:
+        status = make_status(ledger={"Starting": 60.0, "Running": 540.0})
+        assert passed(script("Starting", "Idle", "Idle", status=status, stage="Over", world=0)).status.phase == "Recovering"
 
     def test_the_step_of_a_script_that_was_started_again_is_not_shown_as_one(self) -> None:
         status = passed(script("Stepping", "Stepping", "Stepping", step=0)).status

@@ -99,7 +99,7 @@ def panel(view: RunView, width: int = 60) -> RenderableType:
         Text(workers(view)),
         *([] if view.script else [Text(f"checkpoint {_or_dash(view.checkpoint)}")]),
         Text(f"restarts {view.restarts}"),
-        Text(f"goodput {view.goodput or '-'}"),
+        *([] if view.script else [Text(f"goodput {view.goodput or '-'}")]),
     ]
     lines: list[RenderableType] = [*_flowed(state, width), *([] if view.script else _progress(view, width))]
     if view.message and view.phase != "Running":
@@ -153,7 +153,7 @@ def line(view: RunView) -> str:
         workers(view),
         *([] if view.script else figures),
         f"restarts {view.restarts}",
-        f"goodput {view.goodput or '-'}",
+        *([] if view.script else [f"goodput {view.goodput or '-'}"]),
     ]
     words = view.message if view.phase != "Running" else view.warning
     note = f"  ({words})" if words else ""

@@ -87,7 +87,8 @@ def result(job: TrainingJob, history: History | None = None) -> RenderableType:
     if status.total_steps:  # a script's are its own business
         table.add_row("steps", f"{status.step if status.step is not None else '-'} of {status.total_steps}")
     table.add_row("wall time", duration(wall_seconds(job)))
-    table.add_row("goodput", status.goodput or "-")
+    if status.goodput:
+        table.add_row("goodput", status.goodput)
     table.add_row("failures survived", str(max(status.restarts, status.failures)))
     longer = "epochs" if job.spec.training.epochs is not None else "steps"
     hints = [f"Start anew:  trainingjob delete {job.metadata.name} --storage, and run it again"]
@@ -145,7 +146,7 @@ def description(job: TrainingJob, events: Sequence[Told], now: datetime) -> Rend
         ("Checkpoints", ", ".join(map(str, status.checkpoints)) or "-"),
         ("Last saved", "-" if status.last_checkpoint_time is None else clock(status.last_checkpoint_time)),
         ("Failures", f"{status.failures} counted, {status.restarts} restarts"),
-        ("Goodput", status.goodput),
+        ("Goodput", status.goodput or "-"),
         ("Storage", job.spec.checkpoint.storage.uri),
         ("Model", status.model or "-"),
     ):

@@ -22,6 +22,8 @@ class Row(StrEnum):
     """Pods start, processes import; nothing has been trained yet in this life of the job."""
     TRAINING = "Training"
     """Steps that count so far."""
+    RUNNING = "Running"
+    """The processes of a script of the user's run. Which steps they take, if any, is not known: it is no goodput."""
     STALLED = "Stalled"
     """No step for the larger of ten seconds and ten steps' time: something is waited for."""
     EVALUATING = "Evaluating"

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     INVALID = "Invalid"
     VALID = "Valid"
     TRAINING = "Training"
+    SCRIPT_RUNS = "ScriptRuns"
     NOT_TRAINING = "NotTraining"
     WAITING_FOR_STORAGE = "WaitingForStorage"
     WAITING_FOR_LINK = "WaitingForLink"

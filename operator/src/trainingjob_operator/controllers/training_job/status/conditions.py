@@ -43,13 +43,17 @@ def _claims(seen: Observed, decision: Decision, ready: bool | None, working: str
         stop = decision.wanted.stop
         asked = decision.course is Course.STOPPING and stop is not None and stop.reason == SUSPEND
         yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
-    yield "Ready", ready, Reason.TRAINING if ready else _unready(seen, decision, ready), working
+    yield "Ready", ready, _at_work(seen) if ready else _unready(seen, decision, ready), working
     streaming = is_streaming(seen, decision)
     yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
     yield from _storage(seen, decision, bool(ready))
+
+
+def _at_work(seen: Observed) -> Reason:
+    return Reason.SCRIPT_RUNS if is_script(seen.job) else Reason.TRAINING
 
 
 def _unready(seen: Observed, decision: Decision, ready: bool | None) -> Reason:

@@ -31,7 +31,6 @@ _FIGURES = ("step", "total_steps", "loss", "samples_per_second", "metrics", "goo
 _SILENT_FIGURES = ("samples_per_second", "ledger", "ledger_mark")
 """Of those, what is no reason to write by itself."""
 _ROWS = {
-    JobPhase.RUNNING: Row.TRAINING,
     **{JobPhase(word): row for word, row in ROWS.items()},
     JobPhase.UNKNOWN: Row.UNKNOWN,
     JobPhase.RECOVERING: Row.RECOVERING,
@@ -50,7 +49,8 @@ def ledger_now(seen: Observed, now: datetime) -> dict[str, float]:
     """The ledger, filled in up to now: the time since its mark belongs to what the status said."""
     status = seen.job.status
     created = seen.job.metadata.creation_timestamp or now
-    row = next((row for word, row in _ROWS.items() if word == status.phase), Row.STARTING)
+    busy = script.busy_row(seen.job)
+    row = busy if status.phase == JobPhase.RUNNING else next((row for word, row in _ROWS.items() if word == status.phase), Row.STARTING)
     return goodput_ledger.advance(status.ledger, status.ledger_mark or created, now, row)
 
 
@@ -111,7 +111,7 @@ def _corrected(seen: Observed, decision: Decision, reached: str, report: Report 
     if silence.is_overdue(seen, decision, now):
         marked = seen.job.status.ledger_mark if report is None else None  # what an operator before this one heard is in the ledger
         since = min(silence.silent_since(seen, now), marked or now)
-        return goodput_ledger.moved(ledger, (now - since).total_seconds(), Row.UNKNOWN)
+        return goodput_ledger.moved(ledger, (now - since).total_seconds(), Row.UNKNOWN, script.busy_row(seen.job))
     return ledger if row is None or report is None else goodput_ledger.moved(ledger, report.still_seconds, row)
 
 
@@ -186,7 +186,11 @@ def _accounts(seen: Observed, decision: Decision, now: datetime) -> dict[str, An
 
 def _figures(seen: Observed, report: Report | None, ledger: Ledger, now: datetime) -> dict[str, Any]:
     old = seen.job.status
-    fields: dict[str, Any] = {"ledger": ledger, "ledger_mark": max(now, old.ledger_mark or now), "goodput": goodput_ledger.goodput(ledger)}
+    fields: dict[str, Any] = {
+        "ledger": ledger,
+        "ledger_mark": max(now, old.ledger_mark or now),
+        "goodput": script.goodput(seen.job, ledger),
+    }
     if report is None:
         return fields
     if report.step is not None and not script.is_script(seen.job):
@@ -222,7 +226,7 @@ def _history(seen: Observed, decision: Decision, report: Report | None, ledger: 
     elif newest is not None and newest > (old.checkpoint if old.checkpoint is not None else -1):
         marks = goodput_ledger.marked(ledger, marks, newest)
     fields: dict[str, Any] = {"step_marks": marks, "opened_attempt": old.attempt if begun else old.opened_attempt}
-    return fields | ({"ledger": ledger, "goodput": goodput_ledger.goodput(ledger)} if begun else {})
+    return fields | ({"ledger": ledger, "goodput": script.goodput(seen.job, ledger)} if begun else {})
 
 
 def _restored(seen: Observed, report: Report | None) -> int:

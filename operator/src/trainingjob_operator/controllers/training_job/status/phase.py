@@ -133,4 +133,4 @@ def _stays_unknown(seen: Observed, decision: Decision) -> bool:
 
 def _has_trained(seen: Observed) -> bool:
     status = seen.job.status
-    return status.opened_attempt > 0 and bool(status.ledger.get(Row.TRAINING))
+    return status.opened_attempt > 0 and any(status.ledger.get(row) for row in (Row.TRAINING, Row.RUNNING))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from trainingjob_api.contract.intent import Report
 from trainingjob_api.contract.messages import Phase
 from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.controllers.training_job.ledger import Ledger, Row
+from trainingjob_operator.controllers.training_job.ledger import goodput as share
 from trainingjob_operator.controllers.training_job.status.storage import kept_words
 
 _RUNNING = (Phase.STEPPING.value, Phase.FINISHING.value)
@@ -22,6 +24,16 @@ def is_script(job: TrainingJob) -> bool:
 def runs(report: Report) -> bool:
     """Whether a process of the script runs. A report too long for views of members says only that there is a generation."""
     return not report.members or any(member.phase in _RUNNING for member in report.members)
+
+
+def goodput(job: TrainingJob, ledger: Ledger) -> str:
+    """Return the job's goodput; of a script there is none, since its steps are not known."""
+    return "" if is_script(job) else share(ledger)
+
+
+def busy_row(job: TrainingJob) -> Row:
+    """Return the ledger's row of the time in which the job is Running."""
+    return Row.RUNNING if is_script(job) else Row.TRAINING
 
 
 def working(ready: bool, workers: int, wanted: int) -> str:
