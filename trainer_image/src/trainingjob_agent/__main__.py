@@ -32,7 +32,7 @@ from trainingjob_api.spec.job import JobSpec
 from trainingjob_storage.journal import Journal
 from trainingjob_storage.store import open_store
 
-_log = logging.getLogger("trainingjob_agent")
+logger = logging.getLogger("trainingjob_agent")
 _MAX_WORDS = 4096
 
 
@@ -76,7 +76,7 @@ def leave_words(words: Termination, path: str) -> None:
     try:
         Path(path).write_text(text)
     except OSError as error:
-        _log.warning("the last words cannot be written to %s (%s): %s", path, error.strerror, text)
+        logger.warning("the last words cannot be written to %s (%s): %s", path, error.strerror, text)
 
 
 def main() -> int:
@@ -88,9 +88,9 @@ def main() -> int:
         words = asyncio.run(work(Settings.read(os.environ), console))
     except ValueError as error:
         words = Termination(code=ExitCode.USER_ERROR, message=_explained(error)[:1024])
-        _log.error("%s", words.message)
+        logger.error("%s", words.message)
     except Exception as error:
-        _log.exception("the agent failed")
+        logger.exception("the agent failed")
         words = Termination(code=ExitCode.CRASHED, message=f"the agent failed: {type(error).__name__}: {error}"[:1024])
     leave_words(words, path)
     console.close()

@@ -46,7 +46,7 @@ from trainingjob_api.contract.messages import (
 from trainingjob_api.contract.runtime import CONTRACT_VERSION, ExitCode, Termination
 from trainingjob_storage.errors import StorageError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LAST_UPLOADS_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 1.0
 _STAMP_SECONDS = 1.0
@@ -178,7 +178,7 @@ class Agent:
     def _finish(self, code: ExitCode, message: str) -> None:
         """The first way out is the one taken."""
         if not self._outcome.done():
-            _log.info("ending: %s", message)
+            logger.info("ending: %s", message)
             self._outcome.set_result(closing(code, message, self.orders, self._outbox.position, self._step))
 
     async def _end_processes(self, lives: Sequence[asyncio.Task[None]]) -> None:
@@ -199,7 +199,7 @@ class Agent:
                     await self._change(_LAST_UPLOADS_SECONDS)
                 await self._logs.upload()
         except TimeoutError:
-            _log.warning("the storage is slow: the last uploads are given up")
+            logger.warning("the storage is slow: the last uploads are given up")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -210,7 +210,7 @@ class Agent:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("the agent of worker %d failed", self.settings.told.worker, exc_info=error)
+            logger.error("the agent of worker %d failed", self.settings.told.worker, exc_info=error)
             self._finish(ExitCode.CRASHED, f"the agent failed: {type(error).__name__}: {error}")
 
     # --- the rendezvous -------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class Agent:
                 async with asyncio.timeout(_LAST_UPLOADS_SECONDS):
                     await self._history.look()
             except TimeoutError:
-                _log.warning("the log is slow to read")
+                logger.warning("the log is slow to read")
         self._finish(ExitCode.DONE, "stopped on request" if orders.stop is not None else "the job is done")
 
     # --- what the slots ask -----------------------------------------------------------------------
@@ -326,7 +326,7 @@ class Agent:
             self._say(saved)
             self._outbox.saved(saved)
         except (StorageError, TooLongError) as error:
-            _log.error("the save of step %d is void: %s", snapshot.save.step, error)
+            logger.error("the save of step %d is void: %s", snapshot.save.step, error)
             return Released(buffer=snapshot.buffer, ok=False, message=str(error)[:1024])
         finally:
             self._saving -= 1

@@ -26,7 +26,7 @@ from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt,
 from trainingjob_storage.journal import Journal, Opening
 from trainingjob_storage.store import Store, probe
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _OPENING = "opening the attempt"
 
 
@@ -101,7 +101,7 @@ class History:
         try:
             opening = await self._opened(generation, read)
         except AttemptTaken as error:
-            _log.info("%s", error)
+            logger.info("%s", error)
             await self.look()
             return Opened(error=str(error), generation=generation)
         except OwnedByAnother as error:
@@ -110,10 +110,10 @@ class History:
             raise UserMistakeError(str(error)) from error
         except Fenced as error:
             self._trouble.failed(_OPENING, error)
-            _log.error("attempt %d cannot be opened: %s", generation.attempt, error)
+            logger.error("attempt %d cannot be opened: %s", generation.attempt, error)
             return Opened(error=str(error), generation=generation)
         self._moved(opening.position)
-        _log.info("opened attempt %d at step %s", generation.attempt, opening.step)
+        logger.info("opened attempt %d at step %s", generation.attempt, opening.step)
         manifest = None if opening.manifest is None else opening.manifest.to_bytes().decode()
         return Opened(manifest=manifest, files=shards.paths if manifest else {}, generation=generation)
 
@@ -133,7 +133,7 @@ class History:
                 tries += 1
                 self._trouble.failed(_OPENING, error)
                 delay = RETRY.seconds(tries, random.random())
-                _log.error("attempt %d cannot be opened: %s; trying again in %.1f s", generation.attempt, error, delay)
+                logger.error("attempt %d cannot be opened: %s; trying again in %.1f s", generation.attempt, error, delay)
                 await asyncio.sleep(delay)
 
     async def commit(self, commit: Commit, epoch: int) -> None:
@@ -148,11 +148,11 @@ class History:
                 )
             )
         except Fenced as error:
-            _log.warning("step %d is not committed: %s", commit.save.step, error)
+            logger.warning("step %d is not committed: %s", commit.save.step, error)
             await self.look()
             return
         except (NotWhole, Corrupt, StorageError) as error:
-            _log.error("step %d is not committed: %s", commit.save.step, error)
+            logger.error("step %d is not committed: %s", commit.save.step, error)
             return
         finally:
             self._committing.discard(commit.save)
@@ -171,7 +171,7 @@ class History:
             with lease.held(model.buffer):
                 self._moved(await retried("export", keep, self._pool, None, self._trouble, self._answers))
         except StorageError as error:
-            _log.error("the model is not kept: %s", error)
+            logger.error("the model is not kept: %s", error)
             await self.look()
             return Released(buffer=model.buffer, ok=False, message=str(error))
         return Released(buffer=model.buffer)
@@ -182,7 +182,7 @@ class History:
         try:
             self._moved(await retried("done", lambda: self._journal.done(authority, 0, {}), self._pool, None, self._trouble, self._answers))
         except StorageError as error:
-            _log.error("the job's end is not in the log: %s", error)
+            logger.error("the job's end is not in the log: %s", error)
             await self.look()
             return False
         return True
@@ -192,7 +192,7 @@ class History:
         try:
             self._moved(await asyncio.get_running_loop().run_in_executor(self._pool, self._journal.position))
         except StorageError as error:
-            _log.warning("the log cannot be read: %s", error)
+            logger.warning("the log cannot be read: %s", error)
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -206,4 +206,4 @@ class History:
         try:
             self._moved(await asyncio.get_running_loop().run_in_executor(self._pool, tidy))
         except StorageError as error:
-            _log.warning("old checkpoints stay for now: %s", error)
+            logger.warning("old checkpoints stay for now: %s", error)

@@ -30,7 +30,7 @@ from trainingjob_api.contract.messages import (
     StoreRequest,
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_INCOMING_BYTES = 64 * MAX_MESSAGE_BYTES
 """A Commit repeats the shards of all ranks: the rendezvous, which is trusted, may say more than an agent."""
@@ -146,7 +146,7 @@ class Link:
 
     def _judge(self, error: Exception, waited: float, *, quiet: bool) -> None:
         if self.contacted:
-            log = _log.debug if quiet else _log.warning
+            log = logger.debug if quiet else logger.warning
             log("the rendezvous at %s does not answer (%s); training goes on without it", self._peer.address, error)
             return
         if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in _TOKEN_REFUSED:
@@ -156,7 +156,7 @@ class Link:
                 f"no rendezvous answered at {self._peer.address} for recovery.startupTimeoutSeconds ({self._startup_seconds:g} s): {error}"
             ) from error
         if not quiet:
-            _log.info("waiting for the rendezvous at %s (%s)", self._peer.address, error)
+            logger.info("waiting for the rendezvous at %s (%s)", self._peer.address, error)
 
     async def _connect(self, session: aiohttp.ClientSession) -> bool:
         """One connection, to its end; whether the rendezvous said anything."""
@@ -192,7 +192,7 @@ class Link:
             try:
                 message = RENDEZVOUS_MESSAGE.validate_json(frame.data)
             except ValidationError as error:
-                _log.warning("the rendezvous said something that is not in the contract: %s", error.errors()[0]["msg"])
+                logger.warning("the rendezvous said something that is not in the contract: %s", error.errors()[0]["msg"])
                 continue
             self.contacted = heard = True
             if isinstance(message, Refused):

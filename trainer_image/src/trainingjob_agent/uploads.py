@@ -27,7 +27,7 @@ from trainingjob_storage.errors import Refused, StorageError, Unreachable
 from trainingjob_storage.fronts import Front, front_of
 from trainingjob_storage.store import Store
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 RETRY = Backoff(first=0.5, longest=30.0)
 """Between tries of a store that has failed."""
 _THREADS = 4
@@ -58,7 +58,7 @@ async def retried(
             if ends:
                 raise
             delay = RETRY.seconds(tries, random.random())
-            _log.warning("%s: %s; trying again in %.1f s", what, error, delay)
+            logger.warning("%s: %s; trying again in %.1f s", what, error, delay)
             await asyncio.sleep(delay)
         else:
             trouble.worked(what)
@@ -115,7 +115,7 @@ class Uploads:
         try:
             await asyncio.get_running_loop().run_in_executor(self._pool, bring)
         except StorageError as error:
-            _log.warning("the log of %s stays on this machine for now: %s", member.label(), error)
+            logger.warning("the log of %s stays on this machine for now: %s", member.label(), error)
 
     def close(self) -> None:
         """Start no more uploads."""

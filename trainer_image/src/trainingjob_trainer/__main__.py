@@ -30,7 +30,7 @@ from trainingjob_trainer.reporting import Reporter
 from trainingjob_trainer.session import build
 from trainingjob_trainer.transport.watched import WatchedData, WatchedTransport
 
-log = logging.getLogger("trainingjob_trainer")
+logger = logging.getLogger("trainingjob_trainer")
 _LAST_WORDS_SECONDS = 5.0
 
 
@@ -56,7 +56,7 @@ def _life(environment: ProcessEnvironment, channel: Channel, task: str) -> int:
     except SystemExit as ending:
         return _give_up(channel, ended_by_itself(ending, task))
     except Exception as error:
-        log.exception("the training process failed")
+        logger.exception("the training process failed")
         channel.send(blame(error, task, batch_of.__code__))
         return ExitCode.CRASHED
     return ExitCode.DONE
@@ -64,7 +64,7 @@ def _life(environment: ProcessEnvironment, channel: Channel, task: str) -> int:
 
 def _give_up(channel: Channel, mistake: ValueError) -> int:
     """Tell the agent that the job cannot work as it is; the exit code. A traceback of the user's own code goes into the log."""
-    log.error("%s", mistake, exc_info=mistake.__cause__)
+    logger.error("%s", mistake, exc_info=mistake.__cause__)
     channel.send(UserError(message=str(mistake)))
     return ExitCode.USER_ERROR
 

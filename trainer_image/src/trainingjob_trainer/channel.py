@@ -27,7 +27,7 @@ from trainingjob_api.contract.channel import (
 )
 from trainingjob_api.contract.messages import Orders, StoreReply, StoreRequest
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 STORE_SLACK_SECONDS = 30.0
 """How much longer than its own time-out a store request is waited for: the way to the rendezvous and back."""
@@ -188,7 +188,7 @@ class Channel:
             for line in stream:
                 self._take(AGENT_TO_PROCESS.validate_json(line))
         except OSError:
-            log.exception("the socket to the agent failed")
+            logger.exception("the socket to the agent failed")
         self._lost()
 
     def _take(self, message: AgentToProcess) -> None:

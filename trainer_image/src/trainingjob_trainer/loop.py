@@ -23,7 +23,7 @@ from trainingjob_trainer.reporting import Reporter
 from trainingjob_trainer.session import Session
 from trainingjob_trainer.strategy.control import Decision, Next, flags_from
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 10.0
 """How long a store that did not take the last checkpoint, or the model, is left alone."""
 
@@ -144,7 +144,7 @@ def skip(run: Run) -> None:
     step = run.session.state.step
     run.saving.skipping_since = run.reporter.skipping_since = step
     if run.rank == 0:
-        log.warning("step %d is not saved: a rank has no free snapshot buffer; the next step at which all have one is saved", step)
+        logger.warning("step %d is not saved: a rank has no free snapshot buffer; the next step at which all have one is saved", step)
 
 
 def snapshot(run: Run) -> None:
@@ -157,7 +157,7 @@ def snapshot(run: Run) -> None:
     if run.saved_step == step:
         return
     if not run.has_room():
-        log.warning("step %d: waiting until storage takes an earlier snapshot", step)
+        logger.warning("step %d: waiting until storage takes an earlier snapshot", step)
     save = SaveId(generation=run.generation.id, step=step)
     run.saved_buffer = run.arena.snapshot(save, run.rank, len(run.generation.seats), run.session.position(), run.superseded)
     run.saved_step, run.saving.last = step, run.clock()
@@ -199,7 +199,7 @@ def _await(run: Run, wanted: Callable[[Orders], bool], buffer: int | None = None
         run.channel.wait(partial(_settles, run, over, buffer))
         if over():
             break
-        log.error("step %d: storage has not taken it; trying again in %.0f s", run.session.state.step, AGAIN_SECONDS)
+        logger.error("step %d: storage has not taken it; trying again in %.0f s", run.session.state.step, AGAIN_SECONDS)
         if run.channel.wait(over, AGAIN_SECONDS):
             break
         buffer = again()
@@ -229,7 +229,7 @@ def _evaluate_if_due(run: Run) -> None:
     _tell_not_finite(run, metrics, "validation")
     if run.rank == 0:
         measured = ", ".join(f"{name} {value:.4g}" for name, value in sorted(state.metrics.items()))
-        log.info("step %d: on the validation data %s", state.step, measured)
+        logger.info("step %d: on the validation data %s", state.step, measured)
     _observe(session, metrics)
     # Who has evaluated and who has not must not pass for equal: they differ in what they do next.
     state.extend_digest("evaluation", *(metrics[name] for name in sorted(metrics)))
@@ -240,7 +240,9 @@ def _tell_not_finite(run: Run, metrics: dict[str, float], data: str) -> None:
     found = ", ".join(f"{name} is {value}" for name, value in sorted(metrics.items()) if not math.isfinite(value))
     step = run.session.state.step
     if found and not run.reporter.not_finite and run.rank == 0:
-        log.warning("step %d: on the %s data %s, and is left out; check these samples and the model's outputs for them", step, data, found)
+        logger.warning(
+            "step %d: on the %s data %s, and is left out; check these samples and the model's outputs for them", step, data, found
+        )
     run.reporter.not_finite = f"{found} on the {data} data, at step {step}" if found else ""
 
 
@@ -256,7 +258,7 @@ def _observe(session: Session, metrics: dict[str, float]) -> None:
     with user_code("spec.training.earlyStopping"):
         state.early_stopping, stop = EarlyStopping.observe(state.early_stopping, metrics, spec)
     if stop:
-        log.info("step %d: %s has not improved in %d evaluations; training ends", state.step, spec.metric, spec.patience)
+        logger.info("step %d: %s has not improved in %d evaluations; training ends", state.step, spec.metric, spec.patience)
         state.stopped_early = True
 
 

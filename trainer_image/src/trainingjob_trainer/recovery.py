@@ -25,7 +25,7 @@ from trainingjob_trainer.reporting import Reporter
 from trainingjob_trainer.session import Session
 from trainingjob_trainer.transport.port import Forming, Interrupted
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Member:
@@ -93,16 +93,16 @@ class Member:
         label = generation.id.label()
         rank = generation.rank_of(self._me)
         assert rank is not None
-        log.info("generation %s: rank %d of %d (%s)", label, rank, len(generation.seats), generation.reason)
+        logger.info("generation %s: rank %d of %d (%s)", label, rank, len(generation.seats), generation.reason)
         try:
             self._form(generation, rank)
             self._run(generation, rank)
         except (Interrupted, Superseded) as cause:
             self._session.transport.interrupt()
-            log.info("generation %s: left after step %d: %s", label, self._session.state.step, type(cause).__name__)
+            logger.info("generation %s: left after step %d: %s", label, self._session.state.step, type(cause).__name__)
         else:
             self._session.transport.retire()
-            log.info("generation %s: left in order after step %d", label, self._session.state.step)
+            logger.info("generation %s: left in order after step %d", label, self._session.state.step)
 
     def _form(self, generation: Generation, rank: int) -> None:
         transport = self._session.transport
@@ -150,7 +150,7 @@ class Member:
         opened = self._channel.open_attempt(OpenAttempt(generation=generation.id, restore=generation.restore), self._superseded)
         if opened.error is not None:
             # The agent has reported why; of an attempt that is taken already it need not, since the next one follows at once.
-            log.info("attempt %d is not opened: %s", attempt, opened.error)
+            logger.info("attempt %d is not opened: %s", attempt, opened.error)
             self._channel.wait(self._superseded)
             raise Superseded
         if opened.manifest is None:
@@ -164,7 +164,7 @@ class Member:
                 session.state.adopt(manifest.position, attempt)
         except (RestoreError, BadManifest) as error:
             raise UserMistake(str(error)) from error
-        log.info("attempt %d: restored the checkpoint of step %d", attempt, session.state.step)
+        logger.info("attempt %d: restored the checkpoint of step %d", attempt, session.state.step)
 
     def _take_change(self, manifest: Manifest) -> None:
         """Compare what the checkpoint was made of with what there is now; a change must have been declared.
@@ -183,7 +183,7 @@ class Member:
                 f"spec.checkpoint.allowChanges: the checkpoint of step {manifest.step} was made with {changed}; put that back, or set "
                 f"allowChanges: true to go on: {goes_on} then"
             )
-        log.warning("the checkpoint of step %d was made with %s; as allowChanges says, it goes on: %s", manifest.step, changed, goes_on)
+        logger.warning("the checkpoint of step %d was made with %s; as allowChanges says, it goes on: %s", manifest.step, changed, goes_on)
 
 
 def _name(member: MemberId) -> str:

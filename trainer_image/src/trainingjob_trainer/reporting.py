@@ -22,7 +22,7 @@ LOG_SECONDS = 10.0
 RECENT_STEPS = 31
 """Steps whose median length is told."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -103,7 +103,7 @@ class Reporter:
         if self._leads and (now - self._logged >= LOG_SECONDS or step == self._total):
             self._logged = now
             told = "not finite" if self._loss is None else f"{self._loss:.4g}"
-            log.info("step %d of %d: loss %s, %.0f samples/s", step, self._total, told, self._rate)
+            logger.info("step %d of %d: loss %s, %.0f samples/s", step, self._total, told, self._rate)
 
     def regrouped(self, rank: int) -> None:
         """A generation begins: the time before it does not count for the pace. Rank 0 logs for all."""

@@ -37,7 +37,7 @@ from trainingjob_trainer.transport.nccl import NcclTransport
 from trainingjob_trainer.transport.port import Transport
 from trainingjob_trainer.transport.store import Ask
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -134,7 +134,7 @@ def build(
             try_evaluation(task, state.model, splits)
     total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
     strategy = DataParallel(task, state, training, order, watch_data(splits.train), total, transport)
-    log.info(
+    logger.info(
         "built %s: %d training samples, %d steps of %d", training.task.class_name, len(splits.train), total, training.global_batch_size
     )
     return Session(environment, spec, training, task, splits, state, order, total, transport, strategy, made_of)

@@ -44,7 +44,7 @@ from trainingjob_api.contract.messages import (
     StoreRequest,
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Agency(Protocol):
@@ -182,7 +182,7 @@ class Conversation:
             self.raised = message
             return
         self.mistake = UserMistakeError(message.message)
-        _log.error("training process %s: %s", self._member.label(), message.message)
+        logger.error("training process %s: %s", self._member.label(), message.message)
 
     def _report(self, report: MemberReport) -> None:
         self.current = report
@@ -197,7 +197,7 @@ class Conversation:
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._answers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._over:
-            _log.error("training process %s cannot be answered", self._member.label(), exc_info=error)
+            logger.error("training process %s cannot be answered", self._member.label(), exc_info=error)
             self.unanswered = f"its agent could not answer it: {type(error).__name__}: {error}"
             self._broken(self.unanswered)  # it would wait for ever
 

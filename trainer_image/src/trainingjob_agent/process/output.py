@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from trainingjob_agent.process import reason
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CAP_BYTES = 16 << 20
 """What is kept of a life's output: the newest."""
@@ -166,7 +166,7 @@ class LifeLog:
             if self._file.tell() > 2 * CAP_BYTES:
                 self._shorten()
         except OSError as error:
-            _log.debug("%s: %s", self.path, error)
+            logger.debug("%s: %s", self.path, error)
 
     def _shorten(self) -> None:
         kept = _tail(self.path)

@@ -41,7 +41,7 @@ from trainingjob_api.contract.messages import (
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.contract.variables import expand
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _PORT_KEY = "script/port"
 _FINISHED_KEY = "script/finished"
 _RETRY_SECONDS = 0.5
@@ -277,7 +277,7 @@ class ScriptSlot:
         if failure is None or failure.cause in FINAL:
             return failure
         self._delay = restart_delay(self._delay, end.lived_seconds)
-        _log.warning(
+        logger.warning(
             "script of %s ended (%s: %s); it starts again in %g s",
             self._member.label(), failure.cause, failure.message, self._delay,
         )  # fmt: skip

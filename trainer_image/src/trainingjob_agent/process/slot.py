@@ -23,7 +23,7 @@ from trainingjob_api.contract.channel import ProcessEnvironment
 from trainingjob_api.contract.messages import MemberId, MemberReport, Orders, Phase
 from trainingjob_api.contract.stamps import MemberStamp
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
 TRAINER = (sys.executable, "-Pm", "trainingjob_trainer")
 
@@ -75,7 +75,7 @@ class TrainerSlot:
             if ended.failure is None or ended.failure.cause in FINAL:
                 return
             delay = restart_delay(delay, lived_seconds)
-            _log.warning(
+            logger.warning(
                 "training process %s ended (%s: %s); the next starts in %g s",
                 member.label(), ended.failure.cause, ended.failure.message, delay,
             )  # fmt: skip

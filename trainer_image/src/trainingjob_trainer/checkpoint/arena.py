@@ -30,7 +30,7 @@ from trainingjob_trainer.checkpoint.shard import plan, write
 from trainingjob_trainer.checkpoint.shares import Piece, shares
 from trainingjob_trainer.checkpoint.state import TrainingState
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BUFFERS = 2
 SLACK_BYTES = 4096
@@ -163,7 +163,7 @@ class SnapshotArena:
         try:
             self._grow()
         except Exception:
-            log.exception("the agent's snapshot memory cannot be mapped; the process ends, and the next one tries again")
+            logger.exception("the agent's snapshot memory cannot be mapped; the process ends, and the next one tries again")
             self._channel.flush(LAST_WORDS_SECONDS)
             os._exit(ExitCode.CRASHED)
 

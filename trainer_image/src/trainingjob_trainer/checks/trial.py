@@ -24,7 +24,7 @@ from trainingjob_trainer.learning.collate import to_device
 from trainingjob_trainer.task import Task
 
 SAMPLES = 8
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def try_evaluation(task: Task, model: nn.Module, splits: Splits) -> dict[str, float]:
@@ -48,7 +48,7 @@ def try_evaluation(task: Task, model: nn.Module, splits: Splits) -> dict[str, fl
         raise
     except Exception as error:  # a ratio without a denominator, for one: all the data may well have what a few samples lack
         where = place_of(evaluation.result)
-        _log.warning("%s raised %s on a few held-out samples: %s", where, type(error).__name__, error, exc_info=error)
+        logger.warning("%s raised %s on a few held-out samples: %s", where, type(error).__name__, error, exc_info=error)
         return {}
 
 

@@ -37,7 +37,7 @@ from trainingjob_trainer.strategy.user_group import UserGroup
 from trainingjob_trainer.task import Task
 from trainingjob_trainer.transport.port import Interrupted, Pending, Transport
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _DIGEST = slice(WIDTH, WIDTH + drift.WIDTH)
 _LOSS, _WEIGHT, _MISSED, _USED = range(_DIGEST.stop, _DIGEST.stop + 4)
 """The last reduced tensor: the control word, the weights' digest, the loss sum, the weight, whether a gradient was missed, which
@@ -137,7 +137,7 @@ class DataParallel:
         decision, finite = self._computed(ids, flags)
         loss_sum, weight, missed = self._tail[_LOSS:_USED].tolist()
         if missed:
-            log.info("step %d: a gradient changed after its reduction had begun; computing the step again", self._state.step)
+            logger.info("step %d: a gradient changed after its reduction had begun; computing the step again", self._state.step)
             decision, finite = self._computed(ids, flags, early=False)
             loss_sum, weight, _ = self._tail[_LOSS:_USED].tolist()
         self._check_frozen()

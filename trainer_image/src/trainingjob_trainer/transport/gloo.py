@@ -26,7 +26,7 @@ from trainingjob_trainer.transport.links import LOOK_SECONDS, LinkWatch
 from trainingjob_trainer.transport.port import Forming, NeverBegan, Pending
 from trainingjob_trainer.transport.store import Ask, ChannelStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FORM_SECONDS = 30.0
 """How long gloo itself waits for a peer while a group is formed."""
@@ -109,7 +109,7 @@ class GlooTransport:
             group = ProcessGroupGloo(store, rank, len(generation.seats), options)
             _kept.append(group)
         except (RuntimeError, TimeoutError) as error:
-            log.warning("generation %s: the group could not be formed: %s", generation.id.label(), error)
+            logger.warning("generation %s: the group could not be formed: %s", generation.id.label(), error)
         finally:  # whatever happened: somebody waits
             self._formed(ticket, group, sockets.established() - before)
             ended()
@@ -177,7 +177,7 @@ class GlooTransport:
         try:
             return begin(group)
         except RuntimeError as error:
-            log.info("a collective could not begin: %s", _first_line(error))
+            logger.info("a collective could not begin: %s", _first_line(error))
             return NeverBegan()
 
     def settle(self, works: Sequence[Pending]) -> bool:
@@ -189,7 +189,7 @@ class GlooTransport:
                 self._links.ended()
             except RuntimeError as error:
                 if good:
-                    log.info("a collective failed: %s", _first_line(error))
+                    logger.info("a collective failed: %s", _first_line(error))
                     self.interrupt()
                 good = False
         return good

@@ -21,7 +21,7 @@ from trainingjob_api.contract.messages import Generation
 from trainingjob_trainer.transport.port import Forming, NeverBegan, Pending
 from trainingjob_trainer.transport.store import Ask, ChannelStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FORM_SECONDS = 120.0
 
@@ -71,7 +71,7 @@ class NcclTransport:
             group.allreduce([torch.zeros(1, device=self._device)]).wait()
             torch.cuda.synchronize(self._device)
         except RuntimeError as error:
-            log.warning("generation %s: the group could not be formed: %s", generation.id.label(), error)
+            logger.warning("generation %s: the group could not be formed: %s", generation.id.label(), error)
             group = None
         with self._lock:
             if ticket == self._ticket:
@@ -117,7 +117,7 @@ class NcclTransport:
         try:
             return begin(group)
         except RuntimeError as error:
-            log.info("a collective could not begin: %s", error)
+            logger.info("a collective could not begin: %s", error)
             return NeverBegan()
 
     def settle(self, works: Sequence[Pending]) -> bool:
@@ -127,12 +127,12 @@ class NcclTransport:
             try:
                 work.wait(timedelta(days=1))
             except RuntimeError as error:
-                log.info("a collective failed: %s", error)
+                logger.info("a collective failed: %s", error)
                 good = False
         try:
             torch.cuda.synchronize(self._device)
         except RuntimeError as error:
-            log.info("the GPU reports: %s", error)
+            logger.info("the GPU reports: %s", error)
             good = False
         good = good and self._group is not None
         if not good:
