@@ -6,20 +6,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 from hypothesis import settings
 
 import rings
-import turns
 from cluster import preflight
 from local_job import ROOT
+from turns import Turns
 
 settings.register_profile("any machine", deadline=None)  # a property that takes its time on a busy machine still holds
 settings.load_profile("any machine")
 
 LOG = ROOT / "build" / "ready.log"
+TURNS = pytest.StashKey[Turns]()
 _made: set[str] = set()
 
 
@@ -38,33 +39,40 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What has to be alone comes last: by then nothing is built any more."""
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    items.sort(key=_is_alone)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """A lane collects its own rings; the process that is none says what all of them took."""
     if lane := rings.lane_of(config):
         os.nice(rings.NICE.get(lane, 0))
+        config.stash[TURNS] = Turns(LOG.parent)
         config.args = [str(ROOT / "tests" / folder) for folder in rings.folders(lane)]
     elif not hasattr(config, "workerinput"):
         config.pluginmanager.register(rings.Times(), "ring times")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Around the time limit of a test: a build may take longer than any test."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Around the time limit of a test: a build, or another lane, may take longer than any test."""
     ring = rings.ring_of(item.path.relative_to(ROOT).as_posix())
     if ring and ring.needs and ring.needs not in _made:
         _made.add(ring.needs)
         if preflight.reason() is None:
             _make(ring.needs, item.config)
-    with turns.turn(LOG.parent, alone=item.get_closest_marker("alone") is not None) if _shares(item) else nullcontext():
+    with _turn(item, nextitem):
         return (yield)
 
 
-def _shares(item: pytest.Item) -> bool:
-    """Other lanes run beside this test, and it takes turns with them."""
-    return rings.lane_of(item.config) != "" and item.get_closest_marker("steady") is None
+def _turn(item: pytest.Item, nextitem: pytest.Item | None) -> AbstractContextManager[None]:
+    """The lane's turn at the machine; without lanes nobody is to be waited for."""
+    if not rings.lane_of(item.config) or item.get_closest_marker("steady"):
+        return nullcontext()
+    return item.config.stash[TURNS].turn(alone=_is_alone(item), keep=nextitem is not None and _is_alone(nextitem))
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 def _make(target: str, config: pytest.Config) -> None:

@@ -34,10 +34,10 @@ RINGS = (
     Ring("e2e/local", "jobs", 6),
     Ring("e2e/s3", "jobs", 3),
     Ring("e2e/network", "jobs", 2),
-    Ring("chart", "jobs", 1, "cluster-tools"),
-    Ring("integration", "jobs", 6, "cluster-tools"),
+    Ring("chart", "server", 1, "cluster-tools"),
+    Ring("integration", "server", 6, "cluster-tools"),
 )
-"""In the order in which each lane runs them: what needs Go programs comes late, so that they are built by then."""
+"""In the order in which each lane runs them."""
 LANES = tuple(dict.fromkeys(ring.lane for ring in RINGS))
 NICE = {"rules": 10}
 """Lanes that compute all the time step back for those that hold programs to their deadlines."""

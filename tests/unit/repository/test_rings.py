@@ -10,7 +10,7 @@ import pytest
 
 import rings
 from local_job import ROOT
-from turns import turn
+from turns import Turns
 
 
 def test_every_test_is_in_one_ring() -> None:
@@ -36,22 +36,41 @@ def test_contributing_has_the_budgets() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True)], ids=["alone first", "alone second"])
 def test_a_test_that_is_alone_runs_beside_no_other(tmp_path: Path, first: bool, second: bool) -> None:
+    one, other = Turns(tmp_path), Turns(tmp_path)
     entered = threading.Event()
 
     def enter() -> None:
-        with turn(tmp_path, alone=second):
+        with other.turn(alone=second):
             entered.set()
 
-    other = threading.Thread(target=enter)
-    with turn(tmp_path, alone=first):
-        other.start()
+    waits = threading.Thread(target=enter)
+    with one.turn(alone=first):
+        waits.start()
         assert not entered.wait(0.2)
     assert entered.wait(60)
-    other.join()
+    waits.join()
+
+
+def test_two_that_follow_each_other_let_nobody_between_them(tmp_path: Path) -> None:
+    one, other = Turns(tmp_path), Turns(tmp_path)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with other.turn(alone=False):
+            entered.set()
+
+    waits = threading.Thread(target=enter)
+    with one.turn(alone=True, keep=True):
+        waits.start()
+    with one.turn(alone=True):
+        assert not entered.wait(0.2)
+    assert entered.wait(60)
+    waits.join()
 
 
 def test_others_run_beside_each_other(tmp_path: Path) -> None:
-    with turn(tmp_path, alone=False), turn(tmp_path, alone=False):
+    one, other = Turns(tmp_path), Turns(tmp_path)
+    with one.turn(alone=False), other.turn(alone=False):
         pass
 
 
