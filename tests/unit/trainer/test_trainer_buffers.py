@@ -189,12 +189,13 @@ def test_a_lost_worker_may_make_passes_uneven(make_hub):
     hub = make_hub(spec, 4, wait=False)
     hub.start()
     hub.wait(lambda: len(hub.generations[-1].seats) == 4 if hub.generations else False, "four train")
-    hub.wait_step(1, 5)
+    hub.wait_step(1, 50)
     hub.kill(1)
     hub.wait(lambda: len(hub.generations[-1].seats) == 3, "three train")
     hub.slots = 3
     del hub.trainees[1]
     hub.wait_done()
+    # A step that the loss interrupted is done again.
     assert 200 * 2 < int(hub.final()["model/passes"]) < 200 * 3
 
 
