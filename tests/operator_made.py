@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from trainingjob_operator.controllers.training_job.children import names
-from trainingjob_operator.controllers.training_job.state import Manifest, Role
+from trainingjob_operator.controllers.training_job.state import Role
+from trainingjob_operator.engine.values import Manifest
 
 OWN_LABELS = {names.WORKER_INDEX_LABEL, names.INCARNATION_LABEL, names.EPOCH_LABEL}
 OWN_VARIABLES = {f"TRAININGJOB_{name}" for name in ("WORKER", "INCARNATION", "CONFIG", "EPOCH", "INTENT")}

@@ -21,8 +21,9 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import MAX_STATUS_BYTES, Status
 from trainingjob_operator.controllers.training_job.children import names, revision
 from trainingjob_operator.controllers.training_job.plan import plan
-from trainingjob_operator.controllers.training_job.state import Manifest, Observed, Plan, Pod, PodPhase, Role
+from trainingjob_operator.controllers.training_job.state import Observed, Plan, Pod, PodPhase, Role
 from trainingjob_operator.controllers.training_job.streams.link import CONNECTING_SECONDS
+from trainingjob_operator.engine.values import Manifest
 
 TOTAL_STEPS = 20
 EVERY_STEPS = 5

@@ -16,9 +16,9 @@ from bench.scale.load import client
 from bench.scale.operators import WORKERS, Ours
 from bench.scale.world import BARE, World, world
 from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.controllers.training_job.child_kinds import CHILDREN
 from trainingjob_operator.controllers.training_job.plan import preview
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.engine.resources import CHILDREN
 
 
 def measure() -> list[Figure]:

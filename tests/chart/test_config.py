@@ -6,7 +6,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from chart.charts import OPERATOR, Helm, Objects, load
-from trainingjob_operator.controllers.training_job.settings import Settings
+from trainingjob_operator.registry import Settings
 
 COMPUTED = {"defaultImage", "rendezvousImage", "namespaces", "watchNodes"}
 """Made from the values of the images, and from those that permissions are made from as well."""

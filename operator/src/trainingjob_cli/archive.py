@@ -28,7 +28,7 @@ from trainingjob_api.storage.log import History
 from trainingjob_cli.context import Mistake
 from trainingjob_cli.probes.lives import Tails, Wanted, lives
 from trainingjob_operator.controllers.training_job.children.names import worker
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local import given
 from trainingjob_operator.local.folder import JobFolder
 from trainingjob_storage.appender import Appender

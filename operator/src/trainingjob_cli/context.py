@@ -21,7 +21,8 @@ from rich.console import Console
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.errors import explain
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
+from trainingjob_operator.controllers.training_job.state import job_key
+from trainingjob_operator.engine.values import Manifest, ResourceKey
 from trainingjob_operator.local.folder import default_root
 from trainingjob_operator.local.jobs import LocalJobs, unknown
 from trainingjob_storage.errors import StorageError
@@ -94,7 +95,7 @@ def jobs_in(state_dir: Path | None) -> LocalJobs:
     return LocalJobs((state_dir or default_root(os.environ)).absolute())
 
 
-def key_of(name: str, namespace: str) -> JobKey:
+def key_of(name: str, namespace: str) -> ResourceKey:
     """The job's key.
 
     Raises:
@@ -103,10 +104,10 @@ def key_of(name: str, namespace: str) -> JobKey:
     for option, text in (("NAME", name), ("--namespace", namespace)):
         if not _NAME.fullmatch(text):
             raise Mistake(f"{option} {text!r} is no name: lower-case letters, digits and dashes")
-    return JobKey(namespace, name)
+    return job_key(namespace, name)
 
 
-def find(jobs: LocalJobs, key: JobKey) -> TrainingJob:
+def find(jobs: LocalJobs, key: ResourceKey) -> TrainingJob:
     """The job `key`.
 
     Raises:

@@ -22,8 +22,8 @@ from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir,
 from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.reading.targets import step_of, target
 from trainingjob_cli.run import Logs, Plain, Shown, conclude, execute
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
 from trainingjob_operator.controllers.training_job.status.script import stopped_words
+from trainingjob_operator.engine.values import Manifest, ResourceKey
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import in_charge, pid_in_charge
@@ -91,7 +91,7 @@ def _pinned(job: TrainingJob, manifests: Sequence[Manifest], word: str) -> int:
     return chosen
 
 
-def _follow(jobs: LocalJobs, key: JobKey, step: int, request: str) -> None:
+def _follow(jobs: LocalJobs, key: ResourceKey, step: int, request: str) -> None:
     """Wait for the answer of whoever runs the job, and say it.
 
     Raises:
@@ -163,13 +163,13 @@ def delete(
     say(f"job {name} is deleted{rest}")
 
 
-def _run(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.RANK0) -> None:
+def _run(jobs: LocalJobs, key: ResourceKey, *, plain: bool, shown: Shown = Shown.RANK0) -> None:
     with in_charge(jobs.folder(key)):
         outcome = execute(jobs, key, plain=plain, shown=shown)
     conclude(jobs, key, outcome, f"trainingjob resume {key.name}")
 
 
-def _end_in_order(jobs: LocalJobs, key: JobKey, *, plain: bool) -> None:
+def _end_in_order(jobs: LocalJobs, key: ResourceKey, *, plain: bool) -> None:
     """Take the place of a command that is gone: its job's processes save and stop, and its status becomes true again."""
     with in_charge(jobs.folder(key)):
         outcome = execute(jobs, key, plain=plain)

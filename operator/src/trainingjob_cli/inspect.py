@@ -24,7 +24,8 @@ from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.formats import Form, FormOption, Output, OutputOption, as_json, as_list, as_yaml, resource_name
 from trainingjob_cli.rendering.story import folded
 from trainingjob_cli.rendering.watching import Watched
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
+from trainingjob_operator.controllers.training_job.state import job_key
+from trainingjob_operator.engine.values import Manifest, ResourceKey
 from trainingjob_operator.local import given
 from trainingjob_operator.local.jobs import LocalJobs, unknown
 
@@ -69,7 +70,7 @@ def get(
         bodies = [body for key in keys if (body := jobs.read(key))]
         _print_object(bodies[0] if name else as_list(bodies), as_yaml_text=output is Output.YAML)
     elif found:
-        seen = [presence(jobs.folder(JobKey(job.metadata.namespace, job.metadata.name)), job) for job in found]
+        seen = [presence(jobs.folder(job_key(job.metadata.namespace, job.metadata.name)), job) for job in found]
         shown = [each.marked(job) for each, job in zip(seen, found, strict=True)]
         if output is Output.WIDE:  # its lines are as long as they are, as kubectl's
             rows = [(str(number), tables.cells(job, datetime.now(UTC), wide=True)) for number, job in enumerate(shown)]
@@ -96,7 +97,7 @@ def describe(name: Name, output: FormOption = Form.TABLE, namespace: Namespace =
         console().print(tables.description(presence(jobs.folder(key), job).marked(job), events, datetime.now(UTC)))
 
 
-def _watch(jobs: LocalJobs, keys: Sequence[JobKey] | None, output: Output) -> None:
+def _watch(jobs: LocalJobs, keys: Sequence[ResourceKey] | None, output: Output) -> None:
     """Print the jobs, and each one again when it has changed, until Ctrl-C, or until a job that was named is gone."""
     wide = output is Output.WIDE
     watched = Watched([*tables.COLUMNS, *(tables.WIDE if wide else ())], tables.COLUMNS.index("AGE"))
@@ -161,7 +162,7 @@ def selected(job: TrainingJob, seen: set[int], worker: int | None, rank: int | N
     return lambda member: worker in (None, member.worker) and (member.worker, member.process) == divmod(rank, each)
 
 
-def _follow(jobs: LocalJobs, key: JobKey, tails: Tails, *, several: bool) -> None:
+def _follow(jobs: LocalJobs, key: ResourceKey, tails: Tails, *, several: bool) -> None:
     """Print what comes, until nobody runs the job any more."""
     ended = False
     while not ended:

@@ -18,7 +18,7 @@ from trainingjob_api.spec.errors import explain
 from trainingjob_cli.reading import secrets
 from trainingjob_cli.reading.documents import ManifestError, documents
 from trainingjob_cli.reading.overrides import overridden
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 __all__ = ["STDIN", "Bundle", "ManifestError", "bundle", "load", "parse", "read"]
 

@@ -10,7 +10,7 @@ from trainingjob_cli.rendering.formats import Objects, ObjectsOption, as_json, a
 from trainingjob_cli.run import Chosen, Overrides, StorageUri, Workers, launchable, requested
 from trainingjob_operator.controllers.training_job.plan import preview
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 REDACTED = "<made by the operator>"
 _UID = "00000000-0000-0000-0000-000000000000"

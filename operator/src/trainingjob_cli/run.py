@@ -41,8 +41,9 @@ from trainingjob_cli.probes.presence import living
 from trainingjob_cli.rendering import tables
 from trainingjob_cli.rendering.display import SafeDisplay, make_display
 from trainingjob_operator.controllers.training_job.policy import validity
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
+from trainingjob_operator.controllers.training_job.state import job_key
 from trainingjob_operator.controllers.training_job.status.script import stopped_words
+from trainingjob_operator.engine.values import Manifest, ResourceKey
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
 from trainingjob_operator.local.folder import JobFolder, in_charge
@@ -94,7 +95,7 @@ def run(
     """Train on this machine. The same command resumes; Ctrl-C saves and stops."""
     jobs = jobs_in(state_dir)
     job, secrets = requested(file, name, settings, workers, storage, jobs.storage)
-    key = JobKey(job.metadata.namespace, job.metadata.name)
+    key = job_key(job.metadata.namespace, job.metadata.name)
     if fresh:
         launchable(job)
         start_anew(jobs, key, open_storage(job.spec.checkpoint.storage, secrets), sure=yes)
@@ -137,7 +138,7 @@ def with_changes(job: TrainingJob, workers: int | None, storage: str | None) -> 
     return job_of({**json.loads(job.model_dump_json(by_alias=True, exclude={"spec", "status"}, exclude_none=True)), "spec": spec})
 
 
-def keep(jobs: LocalJobs, key: JobKey, job: TrainingJob, directory: Path, secrets: tuple[Manifest, ...] = ()) -> None:
+def keep(jobs: LocalJobs, key: ResourceKey, job: TrainingJob, directory: Path, secrets: tuple[Manifest, ...] = ()) -> None:
     """Make the job, or bring the one of that name up to date. One that has stored nothing yet is replaced where it must be.
 
     Raises:
@@ -182,7 +183,7 @@ def launchable(job: TrainingJob) -> None:
         raise Mistake(problem)
 
 
-def start_anew(jobs: LocalJobs, key: JobKey, store: Store, *, sure: bool) -> None:
+def start_anew(jobs: LocalJobs, key: ResourceKey, store: Store, *, sure: bool) -> None:
     """Delete the job of that name, ending its processes, and all that it has stored, or one of that name that was deleted before.
 
     Args:
@@ -225,7 +226,7 @@ def _former(body: Manifest, folder: JobFolder, store: Store) -> list[Store]:
     return [former] if owner is not None and owner.owner_uid == body["metadata"]["uid"] else []
 
 
-def execute(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.RANK0) -> Outcome:
+def execute(jobs: LocalJobs, key: ResourceKey, *, plain: bool, shown: Shown = Shown.RANK0) -> Outcome:
     """Run the job until it has ended or was interrupted. The caller holds its charge."""
     from trainingjob_cli.session import Session  # only here: the other commands begin a second sooner without the stream's libraries
 
@@ -241,7 +242,7 @@ def execute(jobs: LocalJobs, key: JobKey, *, plain: bool, shown: Shown = Shown.R
         display.close()
 
 
-def conclude(jobs: LocalJobs, key: JobKey, outcome: Outcome, again: str) -> None:
+def conclude(jobs: LocalJobs, key: ResourceKey, outcome: Outcome, again: str) -> None:
     """Say how it ended, and exit accordingly.
 
     Raises:

@@ -19,12 +19,14 @@ from trainingjob_cli.context import Mistake, Outcome
 from trainingjob_cli.probes.lives import Tails, Wanted, for_people
 from trainingjob_cli.rendering.display import Display
 from trainingjob_cli.rendering.live import problem_of, view_of
+from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.policy.suspend import limit_seconds
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Event, JobKey, Observed, Plan, Pod
+from trainingjob_operator.controllers.training_job.state import Observed, Plan, Pod
 from trainingjob_operator.controllers.training_job.status.script import is_script
+from trainingjob_operator.engine.controller import reconcile
 from trainingjob_operator.engine.queue import WorkQueue
-from trainingjob_operator.engine.reconcile import reconcile
+from trainingjob_operator.engine.values import Event, ResourceKey
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
 from trainingjob_operator.local.jobs import LocalJobs, UnknownJobError
@@ -45,9 +47,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Session:
-    """Runs the job `key`; a Cluster itself, so that it sees what the reconcile sees."""
+    """Runs the job `key`; a Controller itself, so that it sees what the reconcile sees."""
 
-    def __init__(self, jobs: LocalJobs, key: JobKey, environ: Mapping[str, str], display: Display, output: Wanted) -> None:
+    def __init__(self, jobs: LocalJobs, key: ResourceKey, environ: Mapping[str, str], display: Display, output: Wanted) -> None:
         """`output` says which processes' output is displayed."""
         self._output = Tails(jobs.folder(key), output, limit=_OUTPUT_BYTES).skip()
         self._jobs = jobs
@@ -55,7 +57,7 @@ class Session:
         self._display = display
         secret = operator_key(jobs.root)
         self._settings = local_settings(secret)
-        self._queue: WorkQueue[JobKey] = WorkQueue(self._pass)
+        self._queue: WorkQueue[ResourceKey] = WorkQueue(self._pass)
         self._cluster = LocalCluster(jobs, secret, environ, self._queue.add, self._tell)
         self._seen: Observed | None = None
         self._status: Status | None = None
@@ -96,7 +98,7 @@ class Session:
             for number in heeded:
                 loop.remove_signal_handler(number)
 
-    async def observe(self, key: JobKey) -> Observed | None:
+    async def observe(self, key: ResourceKey) -> Observed | None:
         """As the port says; remembered for the view."""
         seen = await self._cluster.observe(key)
         self._seen, self._gone = seen, seen is None
@@ -104,16 +106,20 @@ class Session:
             self._status = seen.job.status
         return seen
 
-    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+    def plan(self, seen: Observed, now: datetime) -> Plan:
+        """As for a job in a cluster."""
+        return plan(seen, self._settings, now)
+
+    async def act(self, key: ResourceKey, seen: Observed, plan: Plan) -> None:
         """As the port says; remembered for the view."""
         await self._cluster.act(key, seen, plan)
         self._status = plan.status
 
-    async def _pass(self, key: JobKey) -> float | None:
+    async def _pass(self, key: ResourceKey) -> float | None:
         try:
             if self._interrupts and not self._is_stopping:
                 self._suspend()
-            after = await reconcile(self, key, self._settings, datetime.now(UTC))
+            after = await reconcile(self, key, datetime.now(UTC))
         except (OSError, ValueError) as error:
             self._note_failure(error)
             raise
@@ -220,7 +226,7 @@ class Session:
             if lines := for_people(printed):
                 self._display.output(f"[{member.worker}/{member.process}] ", lines)
 
-    def _tell(self, _key: JobKey, events: tuple[Event, ...]) -> None:
+    def _tell(self, _key: ResourceKey, events: tuple[Event, ...]) -> None:
         for event in events:
             self._display.event(event)
 

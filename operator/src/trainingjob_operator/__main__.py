@@ -13,19 +13,20 @@ import sys
 
 from trainingjob_api.contract import tls
 from trainingjob_api.contract.runtime import ExitCode
-from trainingjob_operator.controllers.training_job.settings import Misconfigured
+from trainingjob_operator.engine.cluster.lease import LostLeaseError
 from trainingjob_operator.engine.daemon.config import Config, read
 from trainingjob_operator.engine.daemon.program import end_on_signals
 from trainingjob_operator.engine.daemon.serve import serve
-from trainingjob_operator.engine.lease import LostLeaseError
+from trainingjob_operator.engine.settings import Misconfigured
+from trainingjob_operator.registry import CONTROLLERS, Settings
 
 logger = logging.getLogger("trainingjob_operator")
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config[Settings]) -> None:
     stop = asyncio.Event()
     end_on_signals(stop)
-    await serve(config, os.environ, stop)
+    await serve(config, os.environ, stop, CONTROLLERS)
 
 
 def main() -> int:
@@ -34,7 +35,7 @@ def main() -> int:
     logging.getLogger("kopf").setLevel(logging.WARNING)
     os.environ.setdefault("USER", "trainingjob-operator")  # kopf asks for it, and a container's user has no name
     try:
-        config = read(os.environ)
+        config = read(os.environ, Settings)
         logging.getLogger().setLevel(config.log_level)
         # What has been imported stays for ever: looking through it for garbage costs more than all the work. And no more than 10,000
         # objects wait to be looked at: ten times as many make no pass faster, and the memory grows by 15 MiB before it stands still.

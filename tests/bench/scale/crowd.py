@@ -13,7 +13,7 @@ from integration.processes import free_port
 from local_job import until
 from trainingjob_api import resource
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.engine.daemon.key import NAME
+from trainingjob_operator.engine.cluster.key import NAME
 
 _TESTS = Path(__file__).parents[2]
 

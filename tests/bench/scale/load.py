@@ -17,7 +17,7 @@ from bench.scale.operators import Subject
 from bench.scale.world import World
 from integration.credentials import ADMIN
 from integration.rest import MERGE
-from trainingjob_operator.engine.api import lines
+from trainingjob_operator.engine.cluster.api import lines
 
 CALLS = 32
 """Requests under way at a time."""

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from integration.api.shapes import manifests
 from integration.jobs import Jobs
 from integration.rest import Rest
+from trainingjob_operator.controllers.training_job.child_kinds import CHILDREN
+from trainingjob_operator.controllers.training_job.cluster.known import KnownJob, read
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest, Observed, Plan
-from trainingjob_operator.engine.objects import KnownJob, read
-from trainingjob_operator.engine.resources import CHILDREN
+from trainingjob_operator.controllers.training_job.state import Observed, Plan
+from trainingjob_operator.engine.values import Manifest
 
 SETTINGS = Settings()
 EXAMPLES = 150

@@ -16,7 +16,7 @@ from integration.installation import make_namespace
 from integration.rest import MERGE, Rest
 from local_job import until
 from trainingjob_api.resource import TrainingJob
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 
 @pytest.fixture(scope="session")

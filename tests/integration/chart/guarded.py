@@ -11,11 +11,11 @@ from integration.installation import make_namespace
 from integration.rest import APPLY, Answer, Rest
 from local_job import until
 from trainingjob_api.resource import API_VERSION, KIND, TrainingJob
+from trainingjob_operator.controllers.training_job.child_kinds import CHILDREN
 from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.plan import preview
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest
-from trainingjob_operator.engine.resources import CHILDREN
+from trainingjob_operator.engine.values import Manifest
 
 SETTINGS = Settings()
 STRANGER = {"name": "stranger"}

@@ -10,7 +10,7 @@ from chart.charts import CRDS, OPERATOR
 from integration.chart.release import JOBS, Release
 from integration.installation import DEFINITIONS
 from integration.rest import Rest
-from trainingjob_operator.engine.daemon.key import NAME as KEY
+from trainingjob_operator.engine.cluster.key import NAME as KEY
 
 
 def test_an_operator_is_installed_upgraded_rolled_back_and_uninstalled_and_jobs_and_key_stay(

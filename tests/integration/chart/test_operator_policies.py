@@ -12,11 +12,11 @@ from integration.chart.guarded import make
 from integration.chart.release import JOBS
 from integration.rest import Rest
 from trainingjob_api.resource import TrainingJob
+from trainingjob_operator.controllers.training_job.child_kinds import CHILDREN
 from trainingjob_operator.controllers.training_job.children.secret import secret
 from trainingjob_operator.controllers.training_job.identity import derive
-from trainingjob_operator.controllers.training_job.state import Manifest
-from trainingjob_operator.engine.daemon.key import NAME as KEY
-from trainingjob_operator.engine.resources import CHILDREN
+from trainingjob_operator.engine.cluster.key import NAME as KEY
+from trainingjob_operator.engine.values import Manifest
 
 STRANGER = {"name": "stranger"}
 

@@ -12,7 +12,7 @@ from integration.chart.release import JOB, JOBS, Release, bind
 from integration.rest import APPLY, JSON, MERGE, Rest
 from local_job import until
 from trainingjob_api.resource import API_VERSION, KIND
-from trainingjob_operator.engine.daemon.key import NAME as KEY
+from trainingjob_operator.engine.cluster.key import NAME as KEY
 
 RULES = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 SERVICES, PODS, SECRETS = (f"/api/v1/namespaces/{{team}}/{plural}" for plural in ("services", "pods", "secrets"))

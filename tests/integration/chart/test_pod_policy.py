@@ -9,7 +9,7 @@ import pytest
 
 from integration.chart.guarded import make
 from integration.rest import Rest
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 TOKEN = {"serviceAccountToken": {"path": "token"}}
 CLOUD = {"serviceAccountToken": {"path": "token", "audience": "sts.amazonaws.com"}}

@@ -17,7 +17,7 @@ from integration.rest import Rest
 from local_job import until
 from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.identity import Identity, derive, key_id
-from trainingjob_operator.engine.daemon.key import NAME
+from trainingjob_operator.engine.cluster.key import NAME
 
 PATH = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}"
 

@@ -11,7 +11,7 @@ from integration.operator.builders import job
 from integration.operator.program import NAMESPACE, Operator
 from integration.operator.team import Team
 from local_job import until
-from trainingjob_operator.engine.daemon.key import NAME
+from trainingjob_operator.engine.cluster.key import NAME
 
 KINDS = {
     "/api/v1": ("pods", "services", "events", "configmaps"),

@@ -6,11 +6,11 @@ from trainingjob_api.status import Status
 from trainingjob_api.storage.entries import Checkpoint, Claim, Entry
 from trainingjob_api.storage.layout import log_key
 from trainingjob_cli import manifest, run
-from trainingjob_operator.controllers.training_job.state import JobKey
+from trainingjob_operator.controllers.training_job.state import job_key
 from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_storage.files import FileStore
 
-KEY = JobKey("default", "digits")
+KEY = job_key("default", "digits")
 
 
 MANIFEST = """

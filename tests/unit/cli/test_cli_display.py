@@ -10,7 +10,7 @@ from rich.console import Console
 from screen import Screen
 from trainingjob_cli.rendering.display import PlainDisplay, SafeDisplay, TerminalDisplay
 from trainingjob_cli.rendering.live import RunView
-from trainingjob_operator.controllers.training_job.state import Event, EventType
+from trainingjob_operator.engine.values import Event, EventType
 
 VIEW = RunView(
     name="digits",

@@ -7,7 +7,7 @@ from trainingjob_cli.archive import Output, newest
 from trainingjob_cli.context import Mistake
 from trainingjob_cli.inspect import selected
 from trainingjob_cli.probes.lives import Tails, for_people, lives
-from trainingjob_operator.controllers.training_job.state import JobKey
+from trainingjob_operator.controllers.training_job.state import job_key
 from trainingjob_operator.local.folder import JobFolder
 from unit.cli.test_cli_rendering import make_job
 
@@ -16,7 +16,7 @@ FIRST, SECOND = MemberId(0, 0, 0, 0), MemberId(1, 2, 0, 3)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
-    return JobFolder(tmp_path, JobKey("default", "digits"))
+    return JobFolder(tmp_path, job_key("default", "digits"))
 
 
 def write(folder: JobFolder, member: MemberId, text: str, mode: str = "a") -> Path:

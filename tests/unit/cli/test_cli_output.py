@@ -13,7 +13,7 @@ from trainingjob_api.status import Condition, Status
 from trainingjob_cli import run
 from trainingjob_cli.__main__ import main
 from trainingjob_cli.reading.documents import documents
-from trainingjob_operator.controllers.training_job.state import Event, EventType
+from trainingjob_operator.engine.values import Event, EventType
 from unit.cli.stored import KEY, make_stored, write_log
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from trainingjob_api.backoff import Backoff
 from trainingjob_api.status import Condition, Status
 from trainingjob_cli import session as sessions
 from trainingjob_cli.context import Outcome
 from trainingjob_cli.rendering.live import RunView
 from trainingjob_cli.session import Session
-from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Cluster, Event, JobKey
+from trainingjob_operator.controllers.training_job.state import Observed, Plan
 from trainingjob_operator.engine import queue
+from trainingjob_operator.engine.controller import Controller
+from trainingjob_operator.engine.values import Event, ResourceKey
 from trainingjob_operator.local.jobs import LocalJobs
 from unit.local.manifests import KEY, make_jobs
 
@@ -55,7 +57,7 @@ def full() -> OSError:
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalJobs:
-    monkeypatch.setattr(queue, "backoff", lambda failures, jitter: 0.0)
+    monkeypatch.setattr(queue, "RETRY", Backoff(first=0.0, longest=0.0))
     return make_jobs(tmp_path)
 
 
@@ -64,14 +66,14 @@ def ends(jobs: LocalJobs, kind: str) -> None:
 
 
 async def test_a_full_disk_is_told_once_and_never_makes_the_command_give_up(jobs: LocalJobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes: list[JobKey] = []
+    passes: list[ResourceKey] = []
 
-    async def reconcile(cluster: Cluster, key: JobKey, settings: Settings, now: datetime) -> float | None:
+    async def reconcile(controller: Controller[Observed, Plan], key: ResourceKey, now: datetime) -> float | None:
         passes.append(key)
         if len(passes) < TURNS:
             raise full()
         ends(jobs, "Complete")
-        await cluster.observe(key)
+        await controller.observe(key)
         return None
 
     monkeypatch.setattr(sessions, "reconcile", reconcile)
@@ -84,21 +86,21 @@ async def test_a_full_disk_is_told_once_and_never_makes_the_command_give_up(jobs
 
 
 async def test_a_stop_that_cannot_be_written_down_is_once_there_is_room(jobs: LocalJobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    edits: list[JobKey] = []
+    edits: list[ResourceKey] = []
     edit = jobs.edit
 
-    def refused(key: JobKey, change: object) -> bool:
+    def refused(key: ResourceKey, change: object) -> bool:
         edits.append(key)
         if len(edits) < TURNS:
             raise full()
         return edit(key, change)  # type: ignore[arg-type]
 
-    async def reconcile(cluster: Cluster, key: JobKey, settings: Settings, now: datetime) -> float | None:
+    async def reconcile(controller: Controller[Observed, Plan], key: ResourceKey, now: datetime) -> float | None:
         if edits:
             ends(jobs, "Suspended")
         else:
             asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
-        await cluster.observe(key)
+        await controller.observe(key)
         return None
 
     monkeypatch.setattr(jobs, "edit", refused)

@@ -11,7 +11,7 @@ Line = dict[str, Any] | Exception
 
 
 class Scripted:
-    """Stands in for `trainingjob_operator.engine.api.Api`."""
+    """Stands in for `trainingjob_operator.engine.cluster.api.Api`."""
 
     def __init__(self) -> None:
         self.answers: list[Line | Callable[[], Line]] = []

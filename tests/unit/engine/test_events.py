@@ -7,12 +7,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from operator_builders import NOW, make_job
-from trainingjob_operator.controllers.training_job.reasons import Reason, normal, warning
-from trainingjob_operator.controllers.training_job.state import Event
-from trainingjob_operator.engine.api import ApiError, ClosingError
-from trainingjob_operator.engine.events import Events
+from operator_builders import NOW, UID
+from trainingjob_operator.controllers.training_job.reasons import FOLDED, Reason, normal, warning
+from trainingjob_operator.controllers.training_job.state import TRAINING_JOBS, job_key
+from trainingjob_operator.engine.cluster.api import ApiError, ClosingError
+from trainingjob_operator.engine.cluster.events import Events
+from trainingjob_operator.engine.values import Event
 from unit.engine.scripted import Scripted
+
+KEY = job_key("team", "digits")
 
 
 class Story:
@@ -20,11 +23,11 @@ class Story:
 
     def __init__(self) -> None:
         self.api = Scripted()
-        self.events = Events(self.api)  # type: ignore[arg-type]
+        self.events = Events(self.api, TRAINING_JOBS, FOLDED)  # type: ignore[arg-type]
 
     async def tell(self, *events: Event, answers: list[Any] | None = None) -> None:
         self.api.answers += [{} for _ in events] if answers is None else answers
-        await self.events.post(make_job(), events, NOW)
+        await self.events.post(KEY, UID, events, NOW)
 
     def methods(self) -> list[str]:
         return [method for method, _, _ in self.api.asked]
@@ -42,7 +45,7 @@ def story() -> Story:
 async def test_an_event_is_about_the_job(story: Story) -> None:
     await story.tell(warning(Reason.WORKER_LOST, "boom " * 1000))
     (body,) = story.api.bodies
-    assert body["involvedObject"]["uid"] == make_job().metadata.uid
+    assert body["involvedObject"]["uid"] == UID
     assert (body["type"], body["reason"], body["count"]) == ("Warning", "WorkerLost", 1)
     assert len(body["message"]) == 1024
     assert body["metadata"]["namespace"] == "team"

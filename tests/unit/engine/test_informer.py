@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from trainingjob_api.backoff import Backoff
-from trainingjob_operator.engine import informer as module
-from trainingjob_operator.engine.api import ApiError
-from trainingjob_operator.engine.informer import Informer
+from trainingjob_operator.engine.cluster import informer as module
+from trainingjob_operator.engine.cluster.api import ApiError
+from trainingjob_operator.engine.cluster.informer import Informer
 from trainingjob_operator.engine.resources import PODS
 from unit.engine.scripted import Scripted, bookmark, error, event, page, thing
 

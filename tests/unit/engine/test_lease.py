@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainingjob_operator.engine.api import ApiError
-from trainingjob_operator.engine.lease import Elector, LostLeaseError
+from trainingjob_operator.engine.cluster.api import ApiError
+from trainingjob_operator.engine.cluster.lease import Elector, LostLeaseError
 from unit.engine.scripted import Scripted, page
 
 SECONDS = 15.0

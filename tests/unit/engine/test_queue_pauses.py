@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from trainingjob_operator.engine.api import ApiError, asked_pause
+from trainingjob_operator.engine.cluster.api import ApiError, asked_pause
 from trainingjob_operator.engine.queue import WorkQueue
 
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from trainingjob_operator.controllers.training_job.cluster import nodes
 from trainingjob_operator.controllers.training_job.cluster.nodes import KnownNode
-from trainingjob_operator.controllers.training_job.settings import Misconfigured
+from trainingjob_operator.controllers.training_job.state import TRAINING_JOBS
+from trainingjob_operator.engine.cluster.patch import merge_patch
 from trainingjob_operator.engine.daemon import config
 from trainingjob_operator.engine.daemon.metrics import Metrics
-from trainingjob_operator.engine.patch import merge_patch
-from trainingjob_operator.engine.resources import EVENTS, NODES, PODS, TRAINING_JOBS, owner
+from trainingjob_operator.engine.resources import EVENTS, NODES, PODS, owner
+from trainingjob_operator.engine.settings import Misconfigured
+from trainingjob_operator.registry import Settings
 
 JSON = st.recursive(
     st.booleans() | st.integers() | st.text(max_size=3),
@@ -84,7 +86,7 @@ def test_paths(path: str, expected: str) -> None:
 
 def test_an_owner_of_another_group_is_none() -> None:
     reference = {"kind": "TrainingJob", "apiVersion": "batch.trainingjob.dev.evil/v1", "name": "a", "uid": "b", "controller": True}
-    assert owner({"ownerReferences": [reference]}) is None
+    assert owner({"ownerReferences": [reference]}, TRAINING_JOBS) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_requests_are_counted_by_resource_and_never_by_name(path: str, resource:
 
 
 def test_the_configuration_has_defaults() -> None:
-    found = config.read({})
+    found = config.read({}, Settings)
     assert (found.namespace, found.port, found.log_level) == ("default", 8080, "INFO")
 
 
@@ -113,7 +115,7 @@ def test_the_configuration_is_read(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"progressSeconds": 2, "defaultImage": "a:1"}')
     environ = {"TRAININGJOB_OPERATOR_CONFIG": str(file), "POD_NAMESPACE": "own", "TRAININGJOB_OPERATOR_PORT": "0"}
-    found = config.read(environ | {"TRAININGJOB_OPERATOR_LOG_LEVEL": "debug", "TRAININGJOB_OPERATOR_ADDRESS": "::1"})
+    found = config.read(environ | {"TRAININGJOB_OPERATOR_LOG_LEVEL": "debug", "TRAININGJOB_OPERATOR_ADDRESS": "::1"}, Settings)
     assert (found.settings.progress_seconds, found.settings.default_image) == (2.0, "a:1")
     assert (found.namespace, found.port, found.address, found.log_level) == ("own", 0, "::1", "DEBUG")
 
@@ -133,7 +135,7 @@ def test_a_wrong_file_names_the_field(tmp_path: Path, content: bytes | None, wor
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(Misconfigured) as wrong:
-        config.read({"TRAININGJOB_OPERATOR_CONFIG": str(file)})
+        config.read({"TRAININGJOB_OPERATOR_CONFIG": str(file)}, Settings)
     assert str(file) in str(wrong.value)
     assert words in str(wrong.value)
 
@@ -141,4 +143,4 @@ def test_a_wrong_file_names_the_field(tmp_path: Path, content: bytes | None, wor
 @pytest.mark.parametrize(("variable", "value"), [("PORT", "http"), ("PORT", "70000"), ("PORT", "-1"), ("LOG_LEVEL", "loud")])
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
     with pytest.raises(Misconfigured, match=f"TRAININGJOB_OPERATOR_{variable} is '{value}'; give"):
-        config.read({f"TRAININGJOB_OPERATOR_{variable}": value})
+        config.read({f"TRAININGJOB_OPERATOR_{variable}": value}, Settings)

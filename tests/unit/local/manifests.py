@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
+from trainingjob_operator.controllers.training_job.state import job_key
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.jobs import LocalJobs
 
-KEY = JobKey("default", "digits")
+KEY = job_key("default", "digits")
 DEADLINE = 20.0
 
 

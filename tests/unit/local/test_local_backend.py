@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from trainingjob_api.status import Status
-from trainingjob_operator.controllers.training_job.state import Deletion, Event, EventType, JobKey, Observed, Plan, PodPhase
+from trainingjob_operator.controllers.training_job.state import Observed, Plan, PodPhase, job_key
+from trainingjob_operator.engine.values import Deletion, Event, EventType
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import JobTakenError, in_charge, operator_key, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, UnknownJobError
@@ -112,9 +113,10 @@ def test_edits_of_several_processes_are_all_kept_and_counted(tmp_path: Path) -> 
     jobs = make_jobs(tmp_path)
     script = (
         "import sys; from pathlib import Path\n"
-        "from trainingjob_operator.local.jobs import LocalJobs; from trainingjob_operator.controllers.training_job.state import JobKey\n"
+        "from trainingjob_operator.local.jobs import LocalJobs\n"
+        "from trainingjob_operator.controllers.training_job.state import job_key\n"
         "jobs, name = LocalJobs(Path(sys.argv[1])), sys.argv[2]\n"
-        "for i in range(20): jobs.edit(JobKey('default', 'digits'), lambda s: {**s, name: s.get(name, 0) + 1})"
+        "for i in range(20): jobs.edit(job_key('default', 'digits'), lambda s: {**s, name: s.get(name, 0) + 1})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in ("one", "two")]
     assert [writer.wait() for writer in writers] == [0, 0]
@@ -133,7 +135,7 @@ def test_an_edit_that_changes_nothing_is_no_generation(tmp_path: Path) -> None:
 
 def test_an_unknown_job_is_named_with_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(UnknownJobError, match=r"no job other .*known jobs: digits"):
-        make_jobs(tmp_path).edit(JobKey("default", "other"), lambda spec: spec)
+        make_jobs(tmp_path).edit(job_key("default", "other"), lambda spec: spec)
 
 
 def test_a_name_is_taken_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment
 from unit.local.manifests import make_pod
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from trainingjob_operator.controllers.training_job.state import Event, EventType
+from trainingjob_operator.engine.values import Event, EventType
 from trainingjob_operator.local import folder as folders
 from trainingjob_operator.local.folder import JobFolder, append_whole, in_charge, write_whole
 from trainingjob_operator.local.jobs import LocalJobs

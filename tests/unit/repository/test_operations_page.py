@@ -74,7 +74,7 @@ def test_the_exit_codes() -> None:
 
 
 def test_the_metrics() -> None:
-    source = (OPERATOR / "engine/daemon/metrics.py").read_text()
+    source = "".join(path.read_text() for path in OPERATOR.rglob("metrics.py"))
     known = set(re.findall(r'"(trainingjob_\w+)"', source))
     counters = set(re.findall(r'Counter\(\s*"(trainingjob_\w+)"', source))
     assert counters

@@ -16,8 +16,8 @@ from trainingjob_api.status import MAX_STATUS_BYTES
 from trainingjob_operator.controllers.training_job.children.metadata import OUTSIDE_MESHES
 from trainingjob_operator.controllers.training_job.children.names import KEY_LABEL
 from trainingjob_operator.controllers.training_job.children.network_policy import network_policy
-from trainingjob_operator.controllers.training_job.cluster.pods import MAX_WORDS
-from trainingjob_operator.engine.daemon.key import NAME
+from trainingjob_operator.controllers.training_job.pods import MAX_WORDS
+from trainingjob_operator.engine.cluster.key import NAME
 from trainingjob_rendezvous.connection import MOST_QUEUED_BYTES
 from trainingjob_rendezvous.quorum.members import MOST_PROCESSES
 from trainingjob_rendezvous.server import MOST_WAITING, MOST_WAITING_BYTES

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from trainingjob_operator.controllers.training_job.cluster.children import Children
-from trainingjob_operator.controllers.training_job.state import NODE_LOST, Deletion, JobKey, Pod
-from trainingjob_operator.engine.api import ApiError
+from trainingjob_operator.controllers.training_job.cluster.children import JobChildren
+from trainingjob_operator.controllers.training_job.state import NODE_LOST, Pod, job_key
+from trainingjob_operator.engine.cluster.api import ApiError
+from trainingjob_operator.engine.values import Deletion, ResourceKey
 from unit.engine.scripted import Scripted
 from unit.training_job.manifests import OWNER, manifest
 
-KEY = JobKey("team", "digits")
+KEY = job_key("team", "digits")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -22,8 +23,8 @@ class Known:
 
     def __init__(self) -> None:
         self.api = Scripted()
-        self.woken: list[JobKey] = []
-        self.children = Children(self.api, self.woken.append)  # type: ignore[arg-type]
+        self.woken: list[ResourceKey] = []
+        self.children = JobChildren(self.api, self.woken.append)  # type: ignore[arg-type]
         self.version = 10
 
     def tell(self, body: dict[str, Any]) -> None:
@@ -98,11 +99,11 @@ async def test_a_secret_is_known_from_having_been_made_until_a_pod_misses_it(kno
     secret = {"kind": "Secret", "metadata": {"name": "digits-1", "namespace": "team", "ownerReferences": [OWNER]}}
     known.api.answers.append(ApiError(409, "AlreadyExists", ""))
     await known.children.create(KEY, secret)
-    assert known.children.objects(KEY, "job-uid") == {("Secret", "digits-1")}
+    assert known.children.others(KEY, "job-uid") == {("Secret", "digits-1")}
     assert [method for method, _, _ in known.api.asked] == ["POST"]
     waits = {"name": "worker", "state": {"waiting": {"reason": "CreateContainerConfigError"}}}
     known.tell(manifest({"phase": "Pending", "containerStatuses": [waits]}))
-    assert known.children.objects(KEY, "job-uid") == frozenset()
+    assert known.children.others(KEY, "job-uid") == frozenset()
 
 
 SECRET = {"name": "TRAININGJOB_PRIVATE_KEY", "valueFrom": {"secretKeyRef": {"name": "digits-1", "key": "private-key"}}}
@@ -121,18 +122,18 @@ def rendezvous(phase: str, *, misses: bool = False) -> dict[str, Any]:
 def test_a_secret_is_known_from_a_rendezvous_that_runs(known: Known) -> None:
     """Who has just begun need not ask for every job's."""
     known.tell(rendezvous("Pending"))
-    assert known.children.objects(KEY, "job-uid") == frozenset()
+    assert known.children.others(KEY, "job-uid") == frozenset()
     known.tell(rendezvous("Running"))
-    assert known.children.objects(KEY, "job-uid") == {("Secret", "digits-1")}
+    assert known.children.others(KEY, "job-uid") == {("Secret", "digits-1")}
     known.tell(rendezvous("Running", misses=True))
-    assert known.children.objects(KEY, "job-uid") == frozenset(), "it cannot start again in its place"
+    assert known.children.others(KEY, "job-uid") == frozenset(), "it cannot start again in its place"
 
 
 def test_a_rendezvous_that_runs_does_not_tell_of_a_secret_that_another_pod_misses(known: Known) -> None:
     waits = {"name": "worker", "state": {"waiting": {"reason": "CreateContainerConfigError"}}}
     known.tell(manifest({"phase": "Pending", "containerStatuses": [waits]}))
     known.tell(rendezvous("Running"))
-    assert known.children.objects(KEY, "job-uid") == frozenset()
+    assert known.children.others(KEY, "job-uid") == frozenset()
 
 
 async def test_a_pod_that_is_there_already_is_taken_if_it_is_ours(known: Known) -> None:
@@ -165,31 +166,31 @@ async def test_only_the_pod_that_is_meant_is_deleted(known: Known, grace: int | 
     assert known.api.bodies == [kinds | {"preconditions": {"uid": "pod-uid"}} | expected]
 
 
-def paths(children: Children) -> list[str]:
+def paths(children: JobChildren) -> list[str]:
     """What is watched."""
     return sorted(informer._path for informer in children.informers)
 
 
 def test_of_some_namespaces_each_is_watched_apart_and_nodes_only_if_they_may_be() -> None:
-    children = Children(Scripted(), [].append, ("a", "b"), watch_nodes=False)  # type: ignore[arg-type]
+    children = JobChildren(Scripted(), [].append, ("a", "b"), watch_nodes=False)  # type: ignore[arg-type]
     groups = ("/api/v1/{}pods", "/api/v1/{}services", "/apis/apps/v1/{}controllerrevisions", "/apis/networking.k8s.io/v1/{}networkpolicies")
     assert paths(children) == sorted(group.format(f"namespaces/{place}/") for group in groups for place in "ab")
-    everywhere = Children(Scripted(), [].append)  # type: ignore[arg-type]
+    everywhere = JobChildren(Scripted(), [].append)  # type: ignore[arg-type]
     assert paths(everywhere) == sorted([*(group.format("") for group in groups), "/api/v1/nodes"])
 
 
 async def test_what_is_written_in_one_namespace_is_known_there() -> None:
     api = Scripted()
-    children = Children(api, [].append, ("team", "other"))  # type: ignore[arg-type]
+    children = JobChildren(api, [].append, ("team", "other"))  # type: ignore[arg-type]
     for place in ("team", "other"):
         body = {"kind": "Pod"} | manifest(namespace=place, resourceVersion="20")
         service = {"kind": "Service", "metadata": body["metadata"] | {"name": "service", "uid": "s"}}
         api.answers += [body, service]
-        key = JobKey(place, "digits")
+        key = job_key(place, "digits")
         await children.create(key, body)
         await children.create(key, service)
         assert [pod.name for pod in children.pods(key, "job-uid", NOW)] == ["pod"]
-        assert children.objects(key, "job-uid") == {("Service", "service")}
+        assert children.others(key, "job-uid") == {("Service", "service")}
     api.answers.append({"kind": "Status"})
     await children.delete("other", Deletion("Pod", "pod"))
     assert api.bodies[-1]["preconditions"] == {"uid": "pod-uid"}

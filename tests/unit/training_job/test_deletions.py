@@ -6,11 +6,12 @@ import pytest
 
 from operator_builders import SETTINGS, UID, make_job, make_seen, make_status
 from trainingjob_operator.controllers.training_job.cluster.backend import KubernetesCluster
-from trainingjob_operator.controllers.training_job.state import Deletion, JobKey, Plan
-from trainingjob_operator.engine.api import ApiError
+from trainingjob_operator.controllers.training_job.state import Plan, job_key
+from trainingjob_operator.engine.cluster.api import ApiError
+from trainingjob_operator.engine.values import Deletion
 from unit.engine.scripted import Line, Scripted
 
-KEY = JobKey("team", "digits")
+KEY = job_key("team", "digits")
 PODS = "/api/v1/namespaces/team/pods"
 JOBS = "/apis/batch.trainingjob.dev/v1alpha1/namespaces/team/trainingjobs"
 SEEN = make_seen(make_job(make_status()))

@@ -24,7 +24,8 @@ from trainingjob_operator.controllers.training_job.children.secret import secret
 from trainingjob_operator.controllers.training_job.children.service import address, service
 from trainingjob_operator.controllers.training_job.children.worker import worker
 from trainingjob_operator.controllers.training_job.identity import Identity
-from trainingjob_operator.controllers.training_job.state import Manifest, Observed
+from trainingjob_operator.controllers.training_job.state import Observed
+from trainingjob_operator.engine.values import Manifest
 
 IDENTITY = Identity(
     key_id="0123abcd", certificate_pem="CERTIFICATE", private_key_pem="KEY", worker_token="WORKER", operator_token="OPERATOR"

@@ -9,7 +9,7 @@ import pytest
 from operator_builders import make_condition, make_status
 from trainingjob_api.status import FailureRecord, Status, StopRecord
 from trainingjob_operator.controllers.training_job.reasons import told
-from trainingjob_operator.controllers.training_job.state import EventType
+from trainingjob_operator.engine.values import EventType
 
 OLD = make_status(checkpoint=100, checkpoints=(100,), conditions=(make_condition("Ready", False), make_condition("Suspended", False)))
 LOSS = FailureRecord(worker=1, cause="Exit137", message="it failed with exit code 137")

@@ -27,7 +27,7 @@ from operator_builders import (
 from trainingjob_api.contract.intent import INTENT, Report
 from trainingjob_api.crd.definition import definition
 from trainingjob_api.status import MAX_STATUS_BYTES, Status, StopRecord
-from trainingjob_operator.controllers.training_job.cluster import pods
+from trainingjob_operator.controllers.training_job import pods
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.state import Observed, PodPhase
 from trainingjob_operator.controllers.training_job.streams.stream import parse_report

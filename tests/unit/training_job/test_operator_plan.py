@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -32,8 +32,9 @@ from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.children.pinned import pin
 from trainingjob_operator.controllers.training_job.identity import derive, key_id
 from trainingjob_operator.controllers.training_job.plan import plan, preview
-from trainingjob_operator.controllers.training_job.state import Deletion, JobKey, Observed, Plan, Pod, PodPhase, Role
-from trainingjob_operator.engine.reconcile import reconcile
+from trainingjob_operator.controllers.training_job.state import Observed, Plan, Pod, PodPhase, Role, job_key
+from trainingjob_operator.engine.controller import reconcile
+from trainingjob_operator.engine.values import Deletion, ResourceKey
 
 START = Observed(job=make_job())
 COMPLETE = make_status(phase="Succeeded", conditions=(make_condition("Complete", reason="Succeeded"),), completion_time=NOW)
@@ -338,7 +339,7 @@ def test_plan_is_total_and_never_takes_back_what_only_grows(
     assert not decided.delete_job or (status.completion_time is not None and spec.get("ttlSecondsAfterFinished") == 0)
 
 
-KEY = JobKey("team", "digits")
+KEY = job_key("team", "digits")
 
 
 class Recorder:
@@ -347,17 +348,20 @@ class Recorder:
     def __init__(self, seen: Observed | None) -> None:
         self.seen, self.acted = seen, list[Plan]()
 
-    async def observe(self, key: JobKey) -> Observed | None:
+    async def observe(self, key: ResourceKey) -> Observed | None:
         return self.seen
 
-    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+    def plan(self, seen: Observed, now: datetime) -> Plan:
+        return plan(seen, SETTINGS, now)
+
+    async def act(self, key: ResourceKey, seen: Observed, plan: Plan) -> None:
         self.acted.append(plan)
 
 
 async def test_the_plan_is_carried_out_and_its_time_returned() -> None:
     seen = make_seen(make_job(make_status()))
     cluster = Recorder(seen)
-    assert await reconcile(cluster, KEY, SETTINGS, NOW) == SETTINGS.progress_seconds
+    assert await reconcile(cluster, KEY, NOW) == SETTINGS.progress_seconds
     assert cluster.acted == [plan(seen, SETTINGS, NOW)]
 
 
@@ -371,7 +375,7 @@ def test_figures_are_looked_at_when_they_may_be_written(age: float, left: float)
 
 async def test_a_job_that_is_gone_needs_nothing() -> None:
     cluster = Recorder(None)
-    assert await reconcile(cluster, KEY, SETTINGS, NOW) is None
+    assert await reconcile(cluster, KEY, NOW) is None
     assert cluster.acted == []
 
 

@@ -14,7 +14,8 @@ from trainingjob_operator.controllers.training_job.children import rendezvous as
 from trainingjob_operator.controllers.training_job.children import revision, worker
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest, Role
+from trainingjob_operator.controllers.training_job.state import Role
+from trainingjob_operator.engine.values import Manifest
 
 
 def begun(**spec: Any) -> World:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from operator_builders import make_condition, make_job, make_rendezvous, make_seen, make_status
 from trainingjob_api.contract.runtime import Termination
-from trainingjob_operator.controllers.training_job.cluster.pods import KnownPod, read
 from trainingjob_operator.controllers.training_job.plan import plan
+from trainingjob_operator.controllers.training_job.pods import KnownPod, read
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import JobKey, PodPhase, Role
+from trainingjob_operator.controllers.training_job.state import TRAINING_JOBS, PodPhase, Role
+from trainingjob_operator.engine.resources import owner
 from unit.training_job.manifests import OWNER, manifest
 
 DONE = {"name": "worker", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
@@ -37,9 +38,8 @@ def failed(**ended: Any) -> dict[str, Any]:
 
 def test_a_worker() -> None:
     found = known()
-    assert (found.job, found.job_uid, found.uid, found.node) == (JobKey("team", "digits"), "job-uid", "pod-uid", "node-1")
     pod = found.pod
-    assert (pod.role, pod.index, pod.incarnation, pod.phase) == (Role.WORKER, 2, 3, PodPhase.RUNNING)
+    assert (pod.node, pod.role, pod.index, pod.incarnation, pod.phase) == ("node-1", Role.WORKER, 2, 3, PodPhase.RUNNING)
     assert not pod.deleting
     assert pod.exit_code is None
 
@@ -56,15 +56,25 @@ def test_a_rendezvous() -> None:
         {"labels": {"batch.trainingjob.dev/role": "worker"}},
         {"labels": {"batch.trainingjob.dev/role": "worker", "batch.trainingjob.dev/incarnation": "x"}},
         {"labels": {"batch.trainingjob.dev/role": "cook", "batch.trainingjob.dev/incarnation": "1"}},
-        {"ownerReferences": []},
-        {"ownerReferences": None},
-        {"ownerReferences": [OWNER | {"controller": False}]},
-        {"ownerReferences": [OWNER | {"kind": "Job"}]},
-        {"ownerReferences": [OWNER | {"apiVersion": "elsewhere.dev/v1"}]},
     ],
 )
-def test_what_is_none_of_a_jobs(metadata: dict[str, Any]) -> None:
+def test_labels_of_no_jobs_pod(metadata: dict[str, Any]) -> None:
     assert read(manifest(**metadata)) is None
+
+
+@pytest.mark.parametrize(
+    "references",
+    [
+        [],
+        None,
+        [OWNER | {"controller": False}],
+        [OWNER | {"kind": "Job"}],
+        [OWNER | {"apiVersion": "elsewhere.dev/v1"}],
+    ],
+)
+def test_what_no_job_controls(references: list[dict[str, Any]] | None) -> None:
+    assert owner(manifest(ownerReferences=references)["metadata"], TRAINING_JOBS) is None
+    assert owner(manifest()["metadata"], TRAINING_JOBS) == ("digits", "job-uid")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainingjob_api.spec.checkpoint import Checkpoint
 from trainingjob_api.storage.log import History
 from trainingjob_cli.archive import read_history
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_storage.errors import StorageError
 
 

@@ -6,7 +6,7 @@ import binascii
 from typing import Any
 
 from trainingjob_cli.reading.documents import ManifestError
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.given import from_base64
 
 KINDS = ("Secret", "ConfigMap")

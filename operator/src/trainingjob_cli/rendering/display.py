@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from trainingjob_cli.rendering.live import RunView, line, panel
-from trainingjob_operator.controllers.training_job.state import Event, EventType
+from trainingjob_operator.engine.values import Event, EventType
 from trainingjob_operator.local.reserve import is_full
 
 LINE_SECONDS, EARLY_SECONDS, LATE_SECONDS, STILL_SECONDS = 2.0, 60.0, 10.0, 30.0

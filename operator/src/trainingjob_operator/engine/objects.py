@@ -1,105 +1,112 @@
-"""The TrainingJobs as kopf and the operator's own writes tell of them, read once per version. Pure memory, no I/O."""
+"""The resources of one kind as kopf and the operator's own writes tell of them, read once per version. Pure memory, no I/O."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import ValidationError
+from trainingjob_operator.engine.resources import Resource
+from trainingjob_operator.engine.values import Manifest, ResourceKey, version_of
 
-from trainingjob_api.resource import Metadata, TrainingJob
-from trainingjob_api.spec.errors import explain
-from trainingjob_api.spec.job import JobSpec
-from trainingjob_api.status import Status
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
-from trainingjob_operator.engine.informer import version_of
-
-MAX_PROBLEM = 1000
 GONE = 1000
-"""So many jobs that have gone are remembered: a list that was read before may tell of them after."""
-_STAND_IN = JobSpec.model_validate(
-    {
-        "training": {"task": {"class": "unreadable:Manifest"}, "epochs": 1},
-        "checkpoint": {"storage": {"uri": "file:///unreadable"}},
-    }
-)
-"""In the place of a spec that cannot be read; nothing is concluded from it."""
+"""So many resources that have gone are remembered: a list that was read before may tell of them after."""
+
+
+class Known(Protocol):
+    """What the engine asks of that which a controller keeps of a resource."""
+
+    @property
+    def uid(self) -> str:
+        """Its uid."""
+
+    @property
+    def version(self) -> int:
+        """Its resource version, as a number."""
+
+    @property
+    def written(self) -> frozenset[str]:
+        """The fields that its status has."""
+
+
+K = TypeVar("K", bound=Known)
 
 
 @dataclass(frozen=True)
-class KnownJob:
-    """A TrainingJob."""
+class Whole:
+    """A resource that is kept as it is."""
 
-    job: TrainingJob
-    version: int
-    written: frozenset[str] = frozenset()
-    """The fields that its status has; of the others the model knows a default, and nobody else does."""
-    problem: str = ""
-    """Why its manifest cannot be read."""
+    manifest: Manifest
 
     @property
-    def key(self) -> JobKey:
-        """Its namespace and name."""
-        return JobKey(self.job.metadata.namespace, self.job.metadata.name)
+    def uid(self) -> str:
+        """Its uid."""
+        return str(self.manifest["metadata"]["uid"])
+
+    @property
+    def version(self) -> int:
+        """Its resource version, as a number."""
+        return version_of(self.manifest)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Its status; empty if it has none yet."""
+        return self.manifest.get("status") or {}
+
+    @property
+    def written(self) -> frozenset[str]:
+        """The fields that its status has."""
+        return frozenset(self.status)
 
 
-def key_of(manifest: Manifest) -> JobKey:
-    """The job's namespace and name."""
-    return JobKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+class Objects(Generic[K]):
+    """All resources of one kind."""
 
-
-def read(manifest: Manifest) -> KnownJob:
-    """The job; one whose spec is not valid has `problem`, and a stand-in for the spec."""
-    written = frozenset(manifest.get("status") or ())
-    try:
-        return KnownJob(TrainingJob.from_object(manifest), version_of(manifest), written)
-    except ValidationError as error:
-        problem = "; ".join(explain(error, TrainingJob))[:MAX_PROBLEM]
-    # What can be wrong with the metadata is its name; it is told of all the same.
-    named = Metadata.model_validate({**manifest["metadata"], "name": "unreadable"})
-    metadata = named.model_copy(update={"name": manifest["metadata"]["name"]})
-    status = Status.model_validate(manifest.get("status") or {})
-    return KnownJob(TrainingJob.model_construct(metadata=metadata, spec=_STAND_IN, status=status), version_of(manifest), written, problem)
-
-
-class Jobs:
-    """All TrainingJobs."""
-
-    def __init__(self, changed: Callable[[JobKey], None]) -> None:
-        """`changed` is told of every job that is new, changed or gone."""
+    def __init__(self, resource: Resource, read: Callable[[Manifest], K], changed: Callable[[ResourceKey], None]) -> None:
+        """`changed` is told of every resource that is new, changed or gone."""
+        self.resource = resource
+        self._read = read
         self._changed = changed
-        self._known: dict[JobKey, KnownJob] = {}
+        self._known: dict[ResourceKey, K] = {}
         self._gone: deque[str] = deque(maxlen=GONE)
 
-    def get(self, key: JobKey) -> KnownJob | None:
-        """The newest that is known of the job."""
+    def key_of(self, manifest: Manifest) -> ResourceKey:
+        """The key of a resource of this kind. Its manifest need not name the kind: items of lists do not."""
+        return ResourceKey(self.resource.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+
+    def get(self, key: ResourceKey) -> K | None:
+        """The newest that is known of the resource."""
         return self._known.get(key)
 
-    def all(self) -> list[KnownJob]:
-        """All jobs."""
+    def all(self) -> list[K]:
+        """All resources."""
         return list(self._known.values())
+
+    def __iter__(self) -> Iterator[ResourceKey]:
+        """The keys of all."""
+        return iter(list(self._known))
 
     def put(self, manifest: Manifest) -> None:
         """Take in an object, unless something newer is known: also that it has gone."""
         if manifest["metadata"]["uid"] in self._gone:
             return
-        key = key_of(manifest)
+        key = self.key_of(manifest)
         known = self._known.get(key)
         if known is not None and known.version >= version_of(manifest):
             return
-        self._known[key] = read(manifest)
+        self._known[key] = self._read(manifest)
         self._changed(key)
 
     def renew(self, manifest: Manifest) -> None:
-        """As `put`, for the answer to a call, which may come late: of a job that has gone meanwhile it tells nothing."""
-        if key_of(manifest) in self._known:
+        """As `put`, for the answer to a call, which may come late: of a resource that has gone meanwhile it tells nothing."""
+        if self.key_of(manifest) in self._known:
             self.put(manifest)
 
-    def drop(self, key: JobKey, uid: str | None = None) -> None:
-        """The job is gone, if it is still the one with this uid."""
+    def drop(self, key: ResourceKey, uid: str | None = None) -> None:
+        """The resource is gone, if it is still the one with this uid."""
         known = self._known.get(key)
-        if known is not None and uid in (None, known.job.metadata.uid):
+        if known is not None and uid in (None, known.uid):
             del self._known[key]
-            self._gone.append(known.job.metadata.uid)
+            self._gone.append(known.uid)
             self._changed(key)

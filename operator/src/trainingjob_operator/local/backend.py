@@ -10,8 +10,9 @@ from pathlib import Path
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.controllers.training_job.identity import Identity, derive
-from trainingjob_operator.controllers.training_job.state import Deletion, Event, JobKey, Observed, Plan
+from trainingjob_operator.controllers.training_job.state import Observed, Plan
 from trainingjob_operator.controllers.training_job.streams.link import Link
+from trainingjob_operator.engine.values import Deletion, Event, ResourceKey
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, WORKING_ANNOTATION, LocalJobs
 from trainingjob_operator.local.objects import LocalObjects
@@ -26,8 +27,8 @@ class LocalCluster:
         jobs: LocalJobs,
         operator_key: bytes,
         caller: Mapping[str, str],
-        wake: Callable[[JobKey], None],
-        on_events: Callable[[JobKey, tuple[Event, ...]], None] | None = None,
+        wake: Callable[[ResourceKey], None],
+        on_events: Callable[[ResourceKey, tuple[Event, ...]], None] | None = None,
     ) -> None:
         """`caller` is the environment that the workers see beneath their own; `wake` is called when a pass is worth making."""
         self._jobs = jobs
@@ -35,10 +36,10 @@ class LocalCluster:
         self._caller = caller
         self._wake = wake
         self._on_events = on_events
-        self._pods: dict[JobKey, LocalPods] = {}
-        self._links: dict[JobKey, Link] = {}
+        self._pods: dict[ResourceKey, LocalPods] = {}
+        self._links: dict[ResourceKey, Link] = {}
 
-    async def observe(self, key: JobKey) -> Observed | None:
+    async def observe(self, key: ResourceKey) -> Observed | None:
         """What there is now; None if the job is gone."""
         manifest = self._jobs.read(key)
         if manifest is None:
@@ -62,7 +63,7 @@ class LocalCluster:
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
         )
 
-    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+    async def act(self, key: ResourceKey, seen: Observed, plan: Plan) -> None:
         """Carry the plan out: status, creations, deletions, intent, events. The job's folder stays, even if the plan deletes the job."""
         if plan.status != seen.job.status:
             self._jobs.write_status(key, plan.status.to_object())
@@ -79,7 +80,7 @@ class LocalCluster:
                 self._on_events(key, plan.events)
             self._jobs.add_events(key, plan.events)
 
-    def pods(self, key: JobKey) -> LocalPods:
+    def pods(self, key: ResourceKey) -> LocalPods:
         """The keeper of the job's processes."""
         if key not in self._pods:
             manifest = self._jobs.read(key) or {}
@@ -97,13 +98,13 @@ class LocalCluster:
         self._links.clear()
         self._pods.clear()
 
-    def _delete(self, key: JobKey, deletion: Deletion) -> None:
+    def _delete(self, key: ResourceKey, deletion: Deletion) -> None:
         if deletion.kind == "Pod":
             self.pods(key).delete(deletion.name, deletion.grace_seconds)
         else:
             LocalObjects(self._jobs.folder(key)).delete(deletion.kind, deletion.name)
 
-    async def _tell(self, key: JobKey, seen: Observed, plan: Plan) -> None:
+    async def _tell(self, key: ResourceKey, seen: Observed, plan: Plan) -> None:
         """Keep one stream to the present rendezvous while there is something to tell it."""
         if plan.is_first_half():
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainingjob_api.contract.variables import expand
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.given import decoded, given, values
 from trainingjob_operator.local.processes import MARK
 

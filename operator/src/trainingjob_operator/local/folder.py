@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainingjob_api.durable import flush_folder
-from trainingjob_operator.controllers.training_job.state import JobKey
+from trainingjob_operator.engine.values import ResourceKey
 from trainingjob_operator.local.reserve import Reserve, is_full
 
 _KEY_BYTES = 32
@@ -34,7 +34,7 @@ class JobFolder:
     """The files of one job."""
 
     root: Path
-    key: JobKey
+    key: ResourceKey
 
     @property
     def path(self) -> Path:

@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.folder import JobFolder, locked
 
 _FILE = "given.json"

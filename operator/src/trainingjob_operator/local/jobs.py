@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainingjob_operator.controllers.training_job.state import Event, JobKey, Manifest
+from trainingjob_operator.controllers.training_job.state import job_key
+from trainingjob_operator.engine.values import Event, Manifest, ResourceKey
 from trainingjob_operator.local.folder import JobFolder, locked
 
 DIRECTORY_ANNOTATION = "batch.trainingjob.dev/directory"
@@ -42,7 +43,7 @@ class LocalJobs:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def folder(self, key: JobKey) -> JobFolder:
+    def folder(self, key: ResourceKey) -> JobFolder:
         """The files of the job `key`, which need not exist."""
         return JobFolder(self.root, key)
 
@@ -50,11 +51,11 @@ class LocalJobs:
         """Return where a job that names no storage keeps its checkpoints: below `root`, and not with the job, since that may go alone."""
         return (self.root / _STORAGE / namespace / name).as_uri()
 
-    def all(self) -> list[JobKey]:
+    def all(self) -> list[ResourceKey]:
         """All jobs, by name."""
-        return [JobKey(path.parent.parent.name, path.parent.name) for path in sorted(self.root.glob("*/*/job.json"))]
+        return [job_key(path.parent.parent.name, path.parent.name) for path in sorted(self.root.glob("*/*/job.json"))]
 
-    def read(self, key: JobKey) -> Manifest | None:
+    def read(self, key: ResourceKey) -> Manifest | None:
         """The TrainingJob as the API server would return it, or None."""
         folder = self.folder(key)
         try:
@@ -77,7 +78,7 @@ class LocalJobs:
             FileExistsError: there is a job of that name.
         """
         metadata = manifest.get("metadata", {})
-        key = JobKey(metadata.get("namespace") or "default", metadata["name"])
+        key = job_key(metadata.get("namespace") or "default", metadata["name"])
         folder = self.folder(key)
         with locked(folder):
             if folder.job.exists():
@@ -96,7 +97,7 @@ class LocalJobs:
     def replace(self, manifest: Manifest, directory: Path, working: Path) -> None:
         """Put another manifest in the place of a job that has stored nothing and of which nothing runs. It keeps its uid."""
         metadata = manifest["metadata"]
-        folder = self.folder(JobKey(metadata["namespace"], metadata["name"]))
+        folder = self.folder(job_key(metadata["namespace"], metadata["name"]))
         with locked(folder):
             kept = json.loads(folder.job.read_text())
             fresh = {
@@ -111,7 +112,7 @@ class LocalJobs:
                 shutil.rmtree(place, ignore_errors=True)
             folder.write(folder.job, json.dumps({**kept, "metadata": fresh, "spec": manifest["spec"]}, indent=1))
 
-    def move(self, key: JobKey, directory: Path, working: Path) -> bool:
+    def move(self, key: ResourceKey, directory: Path, working: Path) -> bool:
         """Record where the job's manifest lies and where its next processes are to work. Return whether they worked elsewhere before."""
         folder = self.folder(key)
         with locked(folder):
@@ -122,7 +123,7 @@ class LocalJobs:
                 folder.write(folder.job, json.dumps(manifest, indent=1))
             return annotations.get(WORKING_ANNOTATION) not in (None, str(working))
 
-    def edit(self, key: JobKey, change: Callable[[Spec], Spec]) -> bool:
+    def edit(self, key: ResourceKey, change: Callable[[Spec], Spec]) -> bool:
         """Replace the spec by `change(spec)`, read and written under the job's lock. True if that changed anything.
 
         Raises:
@@ -141,19 +142,19 @@ class LocalJobs:
             folder.write(folder.job, json.dumps(manifest, indent=1))
             return True
 
-    def write_status(self, key: JobKey, status: dict[str, Any]) -> None:
+    def write_status(self, key: ResourceKey, status: dict[str, Any]) -> None:
         """Replace the status. Only whoever is in charge of the job calls this."""
         folder = self.folder(key)
         folder.write(folder.status, json.dumps(status))
 
-    def add_events(self, key: JobKey, events: tuple[Event, ...]) -> None:
+    def add_events(self, key: ResourceKey, events: tuple[Event, ...]) -> None:
         """Append to the job's story."""
         folder = self.folder(key)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         lines = [json.dumps({"time": now, "type": event.type, "reason": event.reason, "message": event.message}) + "\n" for event in events]
         folder.append(folder.events, "".join(lines))
 
-    def events(self, key: JobKey, newest: int = MAX_EVENTS) -> list[dict[str, str]]:
+    def events(self, key: ResourceKey, newest: int = MAX_EVENTS) -> list[dict[str, str]]:
         """The newest events, oldest first: time, type, reason, message."""
         try:
             lines = self.folder(key).events.read_text(encoding="utf-8").splitlines()[-newest:]
@@ -161,7 +162,7 @@ class LocalJobs:
             return []
         return [event for event in map(_event, lines) if event is not None]
 
-    def remove(self, key: JobKey) -> None:
+    def remove(self, key: ResourceKey) -> None:
         """Delete the job's folder, and its namespace's if that is empty now. Its uid stays among `past`."""
         folder = self.folder(key)
         if (manifest := self.read(key)) is not None:
@@ -175,12 +176,12 @@ class LocalJobs:
         except OSError:
             return
 
-    def past(self, key: JobKey) -> frozenset[str]:
+    def past(self, key: ResourceKey) -> frozenset[str]:
         """Return the uids of the jobs of this name that were deleted here."""
         place = self._past(key)
         return frozenset(path.name for path in place.iterdir()) if place.is_dir() else frozenset()
 
-    def _past(self, key: JobKey) -> Path:
+    def _past(self, key: ResourceKey) -> Path:
         return self.root / _DELETED / key.namespace / key.name
 
 
@@ -201,7 +202,7 @@ def _places(directory: Path, working: Path) -> dict[str, str]:
     return {DIRECTORY_ANNOTATION: str(directory), WORKING_ANNOTATION: str(working)}
 
 
-def unknown(key: JobKey, known: list[JobKey]) -> str:
+def unknown(key: ResourceKey, known: list[ResourceKey]) -> str:
     """The message for a job that is not there."""
     names = ", ".join(str(other.name) for other in known[:10]) or "none"
     return f"there is no job {key.name} in namespace {key.namespace}; known jobs: {names}"

@@ -11,7 +11,8 @@ import socket
 from pathlib import Path
 
 from trainingjob_operator.controllers.training_job.children import revision
-from trainingjob_operator.controllers.training_job.state import Manifest, Pinned
+from trainingjob_operator.controllers.training_job.state import Pinned
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.folder import JobFolder
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trainingjob_api.procfs import boot_id
-from trainingjob_operator.controllers.training_job.state import Manifest, Pod, Role
+from trainingjob_operator.controllers.training_job.state import Pod, Role
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local import given
 from trainingjob_operator.local.environment import Place, UnresolvedError, arguments, environment, manifest_variables
 from trainingjob_operator.local.folder import JobFolder

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_operator.controllers.training_job.children.names import EPOCH_LABEL, INCARNATION_LABEL, ROLE_LABEL, WORKER_INDEX_LABEL
-from trainingjob_operator.controllers.training_job.state import Manifest, Pod, PodPhase, Role
+from trainingjob_operator.controllers.training_job.state import Pod, PodPhase, Role
+from trainingjob_operator.engine.values import Manifest
 from trainingjob_operator.local.folder import JobFolder
 
 UNKNOWN_EXIT = 137

@@ -23,8 +23,9 @@ from trainingjob_operator.controllers.training_job.policy.wanted import seats
 from trainingjob_operator.controllers.training_job.reasons import told
 from trainingjob_operator.controllers.training_job.requeue import next_look
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Deletion, Manifest, Observed, Pinned, Plan
+from trainingjob_operator.controllers.training_job.state import Observed, Pinned, Plan
 from trainingjob_operator.controllers.training_job.status.next import ledger_now, next_status
+from trainingjob_operator.engine.values import Deletion, Manifest
 
 
 def plan(seen: Observed, settings: Settings, now: datetime) -> Plan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from trainingjob_api.status import SUSPEND, FailureRecord, Status
-from trainingjob_operator.controllers.training_job.state import Event, EventType
+from trainingjob_operator.engine.values import Event, EventType
 
 
 class Reason(StrEnum):

@@ -2,8 +2,7 @@
 
     observe (effect) -> Observed -> plan (pure) -> Plan -> act (effect)
 
-Kubernetes objects are plain dicts (`Manifest`). The two backends of the cluster port, Kubernetes and local processes, make the same
-`Observed` and act on the same `Plan`.
+The two backends, Kubernetes and local processes, make the same `Observed` and act on the same `Plan`.
 """
 
 from __future__ import annotations
@@ -12,27 +11,20 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
 
 from trainingjob_api.contract.intent import Intent, Report
 from trainingjob_api.contract.runtime import Termination
-from trainingjob_api.resource import TrainingJob
+from trainingjob_api.resource import API_VERSION, KIND, PLURAL, TrainingJob
 from trainingjob_api.status import Status
+from trainingjob_operator.engine.resources import Resource
+from trainingjob_operator.engine.values import Deletion, Event, Manifest, ResourceKey
 
-Manifest = dict[str, Any]
-"""A Kubernetes object as the API server takes it."""
+TRAINING_JOBS = Resource(API_VERSION, KIND, PLURAL, noun="job")
 
 
-@dataclass(frozen=True)
-class JobKey:
-    """Names a job."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        """namespace/name."""
-        return f"{self.namespace}/{self.name}"
+def job_key(namespace: str, name: str) -> ResourceKey:
+    """Return the key of a TrainingJob."""
+    return ResourceKey(KIND, namespace, name)
 
 
 class Role(StrEnum):
@@ -140,32 +132,6 @@ class Observed:
         return bool(self.pods) or any(kind == "ControllerRevision" for kind, _ in self.objects)
 
 
-class EventType(StrEnum):
-    """Kubernetes' own words."""
-
-    NORMAL = "Normal"
-    WARNING = "Warning"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of the job's story, for `kubectl describe` and the terminal."""
-
-    type: EventType
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """A child to delete."""
-
-    kind: str
-    name: str
-    grace_seconds: int | None = None
-    """None: the pod's own; 0: force."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """What one pass does, in this order: status (if it differs), then creations, deletions, intent, events.
@@ -192,13 +158,3 @@ class Plan:
     def is_first_half(self) -> bool:
         """The pass only changes what is wanted; the next one, now, does it and tells it."""
         return self.intent is None and self.requeue_after == 0.0
-
-
-class Cluster(Protocol):
-    """The port to whatever holds the jobs: an API server, or a folder and local processes. The only place with effects."""
-
-    async def observe(self, key: JobKey) -> Observed | None:
-        """What there is now; None if the job is gone."""
-
-    async def act(self, key: JobKey, seen: Observed, plan: Plan) -> None:
-        """Carry the plan out, in the order that Plan names. Raises on failure; the next pass looks again."""

@@ -8,19 +8,23 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from trainingjob_operator.controllers.training_job.settings import Misconfigured, Settings
+from trainingjob_operator.engine.settings import EngineSettings, Misconfigured
 
 PREFIX = "TRAININGJOB_OPERATOR_"
 
+Set = TypeVar("Set", bound=EngineSettings, covariant=True)
+S = TypeVar("S", bound=EngineSettings)
+
 
 @dataclass(frozen=True)
-class Config:
+class Config(Generic[Set]):
     """How to run."""
 
-    settings: Settings
+    settings: Set
     namespace: str
     """The operator's own, where its key and its lease are."""
     lease: str
@@ -33,8 +37,8 @@ class Config:
     log_level: str
 
 
-def read(environ: Mapping[str, str]) -> Config:
-    """The configuration.
+def read(environ: Mapping[str, str], settings: type[S]) -> Config[S]:
+    """The configuration; `settings` is the model of its file.
 
     Raises:
         Misconfigured: a variable or a field of the file is wrong; the message names it.
@@ -47,7 +51,7 @@ def read(environ: Mapping[str, str]) -> Config:
     if log_level not in logging.getLevelNamesMapping():
         raise Misconfigured(f"{PREFIX}LOG_LEVEL is {log_level.lower()!r}; give debug, info, warning or error")
     return Config(
-        settings=_settings(Path(path)) if path else Settings(),
+        settings=_settings(Path(path), settings) if path else settings(),
         namespace=environ.get("POD_NAMESPACE", "default"),
         lease=environ.get(f"{PREFIX}LEASE", "trainingjob-operator"),
         pod=environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
@@ -57,9 +61,9 @@ def read(environ: Mapping[str, str]) -> Config:
     )
 
 
-def _settings(path: Path) -> Settings:
+def _settings(path: Path, model: type[S]) -> S:
     try:
-        return Settings.model_validate_json(path.read_text())
+        return model.model_validate_json(path.read_text())
     except OSError as error:
         raise Misconfigured(f"{PREFIX}CONFIG: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""kopf's part: it logs in, watches TrainingJobs and hands every event on. It cannot fail, and it decides nothing.
+"""kopf's part: it logs in, watches the controllers' kinds and hands every event on. It cannot fail, and it decides nothing.
 
 Only the lowest of kopf's handlers is used: on.event writes nothing to the objects. So kopf's own storages, which keep a copy of every
 object in an annotation of it, are replaced by ones that keep nothing.
@@ -6,7 +6,7 @@ object in an annotation of it, are replaced by ones that keep nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from itertools import count
@@ -17,8 +17,7 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from trainingjob_api.backoff import Backoff
-from trainingjob_api.resource import GROUP, PLURAL, VERSION
-from trainingjob_operator.engine.objects import Jobs, key_of
+from trainingjob_operator.engine.objects import Objects
 
 _LOGIN_MINUTES = 10
 """The service account's token is renewed; kopf is told to ask for it again."""
@@ -52,23 +51,29 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def registry(jobs: Jobs, configuration: Configuration) -> kopf.OperatorRegistry:
-    """The handlers that feed `jobs`."""
+def registry(kinds: Iterable[Objects[Any]], configuration: Configuration) -> kopf.OperatorRegistry:
+    """The handlers that feed what is known of each kind."""
     found = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=found)
     async def login(**_: Any) -> kopf.AiohttpSession:
         return await connection(configuration)
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=found)
+    for objects in kinds:
+        _follow(found, objects)
+    return found
+
+
+def _follow(found: kopf.OperatorRegistry, objects: Objects[Any]) -> None:
+    kind = objects.resource
+
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=found)
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
         manifest: Any = event["object"]
         if event["type"] == "DELETED":
-            jobs.drop(key_of(manifest), manifest["metadata"]["uid"])
+            objects.drop(objects.key_of(manifest), manifest["metadata"]["uid"])
         else:
-            jobs.put(manifest)
-
-    return found
+            objects.put(manifest)
 
 
 async def connection(configuration: Configuration) -> kopf.AiohttpSession:

@@ -1,6 +1,6 @@
 """One operator: its caches, its lease and its passes, until a part of it ends. Effects.
 
-kopf, informers, streams, timers ──▶ keyed queue ──▶ reconcile ──▶ KubernetesCluster
+kopf, informers, streams, timers ──▶ keyed queue ──▶ reconcile ──▶ the controller of the key's kind
 
 Several may run. All of them watch, so each is ready to act; only the holder of the lease does.
 """
@@ -8,24 +8,26 @@ Several may run. All of them watch, so each is ready to act; only the holder of 
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import kopf
 
-from trainingjob_operator.controllers.training_job.cluster.backend import KubernetesCluster, StaleError
-from trainingjob_operator.controllers.training_job.cluster.children import synced
-from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import JobKey
+from trainingjob_operator.engine.cluster.controller import ClusterController
+from trainingjob_operator.engine.cluster.informer import Informer, synced
+from trainingjob_operator.engine.cluster.lease import RETRY_SECONDS, Elector
+from trainingjob_operator.engine.cluster.writes import StaleError
+from trainingjob_operator.engine.controller import reconcile
 from trainingjob_operator.engine.daemon import handlers
 from trainingjob_operator.engine.daemon.metrics import Metrics
 from trainingjob_operator.engine.daemon.resync import Resync
-from trainingjob_operator.engine.lease import RETRY_SECONDS, Elector
 from trainingjob_operator.engine.queue import WorkQueue
-from trainingjob_operator.engine.reconcile import reconcile
+from trainingjob_operator.engine.settings import EngineSettings
+from trainingjob_operator.engine.values import ResourceKey
 
 LAG_SECONDS = 0.5
 DEAF_SECONDS = 120.0
@@ -33,47 +35,48 @@ DEAF_SECONDS = 120.0
 
 
 class Program:
-    """One operator. It knows all jobs as soon as it is ready; it acts only while it holds the lease."""
+    """One operator. It knows all resources as soon as it is ready; it acts only while it holds the lease."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EngineSettings,
         metrics_of: Metrics,
-        cluster: KubernetesCluster,
-        queue: WorkQueue[JobKey],
+        controllers: Sequence[ClusterController[Any, Any]],
+        queue: WorkQueue[ResourceKey],
         elector: Elector,
-        resync: Resync,
+        resyncs: Sequence[Resync],
     ) -> None:
         """See `serve`."""
         self._settings = settings
         self._metrics = metrics_of
-        self._cluster = cluster
+        self._controllers = {controller.objects.resource.kind: controller for controller in controllers}
         self._queue = queue
         self._elector = elector
-        self._resync = resync
+        self._resyncs = tuple(resyncs)
         self._filled = asyncio.Event()
         self._acts = False
 
-    def wake(self, key: JobKey) -> None:
-        """A pass over this job is worth making."""
+    def wake(self, key: ResourceKey) -> None:
+        """A pass over this resource is worth making."""
         if self._acts:
             self._queue.add(key)
 
-    async def pass_over(self, key: JobKey) -> float | None:
-        """One pass over one job; what the queue calls."""
+    async def pass_over(self, key: ResourceKey) -> float | None:
+        """One pass over one resource; what the queue calls."""
         if self._elector.left() <= 0:
             return RETRY_SECONDS
+        controller = self._controllers[key.kind]
         began = time.perf_counter()
         result = "error"
         try:
-            after = await reconcile(self._cluster, key, self._settings, datetime.now(UTC))
+            after = await reconcile(controller, key, datetime.now(UTC))
             result = "done"
         except StaleError:
             after, result = 0.0, "stale"
         finally:
             self._metrics.passes.labels(result).inc()
             self._metrics.pass_seconds.observe(time.perf_counter() - began)
-        if self._cluster.jobs.get(key) is None:
+        if controller.objects.get(key) is None:
             self._queue.forget(key)
         return after
 
@@ -88,8 +91,8 @@ class Program:
             LostLeaseError: another operator acts.
             Exception: a part of the operator has died; the whole is to be started again.
         """
-        parts: list[Coroutine[Any, Any, None]] = [informer.run() for informer in self._cluster.children.informers]
-        parts += [self._lead(), self._measure_lag(), self._watch_jobs(kube, stop)]
+        parts: list[Coroutine[Any, Any, None]] = [informer.run() for informer in self._informers()]
+        parts += [self._lead(), self._measure_lag(), self._watch_resources(kube, stop)]
         campaign, *others = tasks = [asyncio.create_task(part) for part in (self._campaign(), *parts)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -101,14 +104,14 @@ class Program:
             await _cancelled(campaign)
             await self._elector.release()  # now that nothing is acted on any more, and before anything that takes its time
             await _cancelled(*others)
-            await self._cluster.close()
+            await asyncio.gather(*(controller.close() for controller in self._controllers.values()))
 
     def unready(self) -> str:
         """Why this operator is not ready; "" if it is, also where another one acts."""
         if not self._filled.is_set():
             return "the caches are being filled"
-        silent = min(informer.heard for informer in self._cluster.children.informers)
-        return "a watch is deaf" if self._resync.deaf or time.monotonic() - silent > DEAF_SECONDS else ""
+        silent = min((informer.heard for informer in self._informers()), default=math.inf)
+        return "a watch is deaf" if any(resync.deaf for resync in self._resyncs) or time.monotonic() - silent > DEAF_SECONDS else ""
 
     async def _campaign(self) -> None:
         await self._filled.wait()
@@ -116,22 +119,30 @@ class Program:
 
     async def _lead(self) -> None:
         """Know everything; once the lease is held know it anew, since the last holder wrote until then; and look again now and then."""
-        await synced(self._cluster.children)
-        await self._resync.fill()
+        await synced(self._informers())
+        await self._fill()
         self._filled.set()
         await self._elector.leading.wait()
-        await asyncio.gather(self._resync.fill(), *(informer.renew() for informer in self._cluster.children.informers))
-        self._metrics.tell_of(self._cluster.jobs.all, self._cluster.streams)
+        await asyncio.gather(self._fill(), *(informer.renew() for informer in self._informers()))
+        for controller in self._controllers.values():
+            self._metrics.tell_of(controller.metrics)
         self._acts = True
-        for job in self._cluster.jobs.all():
-            self.wake(job.key)
-        await self._resync.keep(self._settings.resync_seconds)
+        for controller in self._controllers.values():
+            for key in controller.objects:
+                self.wake(key)
+        await asyncio.gather(*(resync.keep(self._settings.resync_seconds) for resync in self._resyncs))
 
-    async def _watch_jobs(self, kube: Any, stop: asyncio.Event) -> None:
+    async def _fill(self) -> None:
+        await asyncio.gather(*(resync.fill() for resync in self._resyncs))
+
+    def _informers(self) -> Iterator[Informer[Any]]:
+        return (informer for controller in self._controllers.values() for informer in controller.informers)
+
+    async def _watch_resources(self, kube: Any, stop: asyncio.Event) -> None:
         await self._filled.wait()  # until then there may be no such kind of object, and kopf would never look again
         started = asyncio.Event()
         watching = kopf.operator(
-            registry=handlers.registry(self._cluster.jobs, kube),
+            registry=handlers.registry((controller.objects for controller in self._controllers.values()), kube),
             settings=handlers.settings(),
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,

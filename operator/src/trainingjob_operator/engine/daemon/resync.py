@@ -1,4 +1,7 @@
-"""The known jobs compared with those that there are: kopf never tells of a deletion that it has missed, and may go deaf. Effect: lists."""
+"""The known resources of a kind compared with those that there are. Effect: lists.
+
+kopf never tells of a deletion that it has missed, and may go deaf.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 from urllib.parse import urlencode
 
-from trainingjob_operator.controllers.training_job.cluster.backend import KubernetesCluster
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest
-from trainingjob_operator.engine.api import METADATA_LIST_ONLY, Api, Unreachable
-from trainingjob_operator.engine.informer import PAGE, version_of
-from trainingjob_operator.engine.lease import RETRY_SECONDS
-from trainingjob_operator.engine.objects import key_of
-from trainingjob_operator.engine.resources import TRAINING_JOBS
+from trainingjob_operator.engine.cluster.api import METADATA_LIST_ONLY, Api, Unreachable
+from trainingjob_operator.engine.cluster.informer import PAGE
+from trainingjob_operator.engine.cluster.lease import RETRY_SECONDS
+from trainingjob_operator.engine.cluster.writes import refresh
+from trainingjob_operator.engine.objects import Objects
+from trainingjob_operator.engine.values import Manifest, ResourceKey, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -23,24 +25,25 @@ GRACE_SECONDS = 5.0
 
 
 class Resync:
-    """Looks at all jobs, by itself."""
+    """Looks at all resources of one kind, by itself."""
 
-    def __init__(self, api: Api, cluster: KubernetesCluster, namespaces: Collection[str] = ()) -> None:
-        """Those of `namespaces` if there are any."""
+    def __init__(self, api: Api, objects: Objects[Any], wake: Callable[[ResourceKey], None], namespaces: Collection[str] = ()) -> None:
+        """Restrict to `namespaces`; empty means all."""
         self._api = api
-        self._cluster = cluster
+        self._objects = objects
+        self._wake = wake
         self._places = tuple(namespaces) or (None,)
         self.deaf = False
-        """At the last look there were jobs of which the watch had not told."""
+        """At the last look there were resources of which the watch had not told."""
 
     async def fill(self) -> None:
-        """Know all jobs as they are now, however long that takes."""
+        """Know all resources as they are now, however long that takes."""
         while True:
             try:
-                await self._list(self._cluster.jobs.put)
+                await self._list(self._objects.put)
                 return
             except Unreachable as error:
-                logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
+                logger.warning("the %s cannot be listed: %s", self._objects.resource.plural, error or type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def keep(self, seconds: float) -> None:
@@ -50,18 +53,18 @@ class Resync:
             try:
                 await self.look()
             except Unreachable as error:
-                logger.warning("the jobs cannot be listed: %s", error or type(error).__name__)
+                logger.warning("the %s cannot be listed: %s", self._objects.resource.plural, error or type(error).__name__)
 
     async def look(self) -> None:
-        """Find out what was missed, by the jobs' versions; every job that there is gets a pass.
+        """Find out what was missed, by the resources' versions; every one that there is gets a pass.
 
         Raises:
             As Api.call.
         """
-        found: dict[JobKey, int] = {}
+        found: dict[ResourceKey, int] = {}
 
         def note(manifest: Manifest) -> None:
-            found[key_of(manifest)] = version_of(manifest)
+            found[self._objects.key_of(manifest)] = version_of(manifest)
 
         await self._list(note, METADATA_LIST_ONLY)
         if self._behind(found):
@@ -69,35 +72,36 @@ class Resync:
         behind = self._behind(found)
         self.deaf = bool(behind)
         if behind:
-            logger.warning("the watch of the jobs is deaf: it has not told of %d of %d", len(behind), len(found))
+            plural = self._objects.resource.plural
+            logger.warning("the watch of the %s is deaf: it has not told of %d of %d", plural, len(behind), len(found))
         for key in behind:
-            await self._cluster.refresh(key, new=True)
-        for job in self._cluster.jobs.all():
-            self._cluster.wake(job.key)
+            await refresh(self._api, self._objects, key, new=True)
+        for key in self._objects:
+            self._wake(key)
 
-    def _behind(self, found: dict[JobKey, int]) -> list[JobKey]:
-        """Jobs of which something older is known, or nothing; one that has gone meanwhile is none of them."""
-        jobs = self._cluster.jobs
+    def _behind(self, found: dict[ResourceKey, int]) -> list[ResourceKey]:
+        """Resources of which something older is known, or nothing; one that has gone meanwhile is none of them."""
+        jobs = self._objects
         return [key for key, version in found.items() if (known := jobs.get(key)) is None or known.version < version]
 
     async def _list(self, take: Callable[[Manifest], None], accept: str = "application/json") -> None:
-        """Every job that there is goes to `take`; those that are not there any more are dropped."""
-        missing, versions = {job.key for job in self._cluster.jobs.all()}, set()
+        """Every resource that there is goes to `take`; those that are not there any more are dropped."""
+        missing, versions = set(self._objects), set()
         async for page in self._pages(accept):
             versions.add(version_of(page))
             for manifest in page.get("items") or ():
-                missing.discard(key_of(manifest))
+                missing.discard(self._objects.key_of(manifest))
                 take(manifest)
         for key in missing:
-            known = self._cluster.jobs.get(key)
+            known = self._objects.get(key)
             if known is not None and known.version <= min(versions):
-                self._cluster.jobs.drop(key, known.job.metadata.uid)
+                self._objects.drop(key, known.uid)
 
     async def _pages(self, accept: str) -> AsyncIterator[Manifest]:
         for place in self._places:
             query: dict[str, Any] = {"limit": PAGE}
             while True:
-                page = await self._api.call("GET", TRAINING_JOBS.path(place), query=urlencode(query), accept=accept)
+                page = await self._api.call("GET", self._objects.resource.path(place), query=urlencode(query), accept=accept)
                 yield page
                 query["continue"] = page["metadata"].get("continue")
                 if not query["continue"]:

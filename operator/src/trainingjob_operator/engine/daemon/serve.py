@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import SecretBytes
 
-from trainingjob_operator.controllers.training_job.cluster.backend import KubernetesCluster
-from trainingjob_operator.controllers.training_job.state import JobKey
-from trainingjob_operator.engine.api import Api, Unreachable, asked_pause, configuration
+from trainingjob_operator.engine.cluster.api import Api, Unreachable, asked_pause, configuration
+from trainingjob_operator.engine.cluster.controller import Make, Tools
+from trainingjob_operator.engine.cluster.key import root_keys
+from trainingjob_operator.engine.cluster.lease import RETRY_SECONDS, Elector
 from trainingjob_operator.engine.daemon.config import Config
-from trainingjob_operator.engine.daemon.key import root_keys
 from trainingjob_operator.engine.daemon.metrics import Metrics
 from trainingjob_operator.engine.daemon.program import Program
 from trainingjob_operator.engine.daemon.resync import Resync
 from trainingjob_operator.engine.daemon.web import Web
-from trainingjob_operator.engine.lease import RETRY_SECONDS, Elector
 from trainingjob_operator.engine.queue import WorkQueue
+from trainingjob_operator.engine.settings import EngineSettings
+from trainingjob_operator.engine.values import ResourceKey
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: Config, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    """Run an operator as `config` says, until `stop` is set. Its probes answer at once, and as long as it lives.
+S = TypeVar("S", bound=EngineSettings)
+
+
+async def serve(config: Config[S], environ: Mapping[str, str], stop: asyncio.Event, makers: Sequence[Make[S]]) -> None:
+    """Run an operator with these controllers as `config` says, until `stop` is set. Its probes answer at once, and as long as it lives.
 
     Raises:
         Misconfigured: the operator's key is not as it must be.
@@ -35,7 +39,7 @@ async def serve(config: Config, environ: Mapping[str, str], stop: asyncio.Event)
     kube = await configuration(environ)
     metrics = Metrics()
     own, web = Api(kube, metrics.answered), Web(metrics)
-    work = asyncio.create_task(_work(config, kube, own, metrics, web, stop))
+    work = asyncio.create_task(_work(config, kube, own, metrics, web, stop, makers))
     stopped = asyncio.create_task(stop.wait())
     try:
         port = await web.start(config.address, config.port)
@@ -51,15 +55,17 @@ async def serve(config: Config, environ: Mapping[str, str], stop: asyncio.Event)
         await own.close()
 
 
-async def _work(config: Config, kube: Any, own: Api, metrics: Metrics, web: Web, stop: asyncio.Event) -> None:
-    """`own` is for what the operator does for itself; what it does for jobs is held to the lease."""
+async def _work(config: Config[S], kube: Any, own: Api, metrics: Metrics, web: Web, stop: asyncio.Event, makers: Sequence[Make[S]]) -> None:
+    """`own` is for what the operator does for itself; what it does for resources is held to the lease."""
     newest, *older = [SecretBytes(key) for key in await _keys(own, config.namespace)]
     settings = config.settings.model_copy(update={"operator_key": newest, "older_keys": tuple(older)})
     elector = Elector(own, config.namespace, config.lease, config.pod, settings.lease_seconds)
     api = Api(kube, metrics.answered, elector.left)
-    queue: WorkQueue[JobKey] = WorkQueue(lambda job: program.pass_over(job), expected=Unreachable, asks=asked_pause)
-    cluster = KubernetesCluster(api, settings, lambda job: program.wake(job), lambda: elector.left() > 0)
-    program = Program(settings, metrics, cluster, queue, elector, Resync(api, cluster, settings.namespaces))
+    queue: WorkQueue[ResourceKey] = WorkQueue(lambda key: program.pass_over(key), expected=Unreachable, asks=asked_pause)
+    tools = Tools(api, settings, lambda key: program.wake(key), lambda: elector.left() > 0)
+    controllers = [make(tools) for make in makers]
+    resyncs = [Resync(api, controller.objects, tools.wake, settings.namespaces) for controller in controllers]
+    program = Program(settings, metrics, controllers, queue, elector, resyncs)
     web.unready, web.leads = program.unready, program.acts
     try:
         await program.run(kube, stop)

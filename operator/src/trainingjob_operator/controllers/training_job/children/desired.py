@@ -19,7 +19,8 @@ from trainingjob_operator.controllers.training_job.children.service import servi
 from trainingjob_operator.controllers.training_job.children.worker import worker
 from trainingjob_operator.controllers.training_job.identity import Identity
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Deletion, Manifest, Observed, Pinned, Pod, Role
+from trainingjob_operator.controllers.training_job.state import Observed, Pinned, Pod, Role
+from trainingjob_operator.engine.values import Deletion, Manifest
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 from trainingjob_api.contract.variables import escape
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.controllers.training_job.children import names
-from trainingjob_operator.controllers.training_job.state import Manifest, Role
+from trainingjob_operator.controllers.training_job.state import Role
+from trainingjob_operator.engine.values import Manifest
 
 POD_SECURITY: dict[str, Any] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 """What the restricted Pod Security Standard wants of a pod."""

@@ -7,7 +7,7 @@ from trainingjob_api.spec.workers import Egress
 from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.children.metadata import metadata
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """Kubernetes puts it on every namespace, with its name."""

@@ -19,7 +19,8 @@ from trainingjob_api.spec.job import JobSpec
 from trainingjob_operator.controllers.training_job.children import rendezvous, revision, worker
 from trainingjob_operator.controllers.training_job.identity import choose, derive
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest, Observed, Pinned
+from trainingjob_operator.controllers.training_job.state import Observed, Pinned
+from trainingjob_operator.engine.values import Manifest
 
 _NOT_FOR_WORKERS = ("suspend", "rollback", "managedBy", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "podRetention", "network")
 """Fields of the spec that may change while workers run, and tell them nothing."""

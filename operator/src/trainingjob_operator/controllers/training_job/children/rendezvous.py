@@ -20,7 +20,8 @@ from trainingjob_operator.controllers.training_job.children.metadata import (
 )
 from trainingjob_operator.controllers.training_job.identity import Identity
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest, Role
+from trainingjob_operator.controllers.training_job.state import Role
+from trainingjob_operator.engine.values import Manifest
 
 COMMAND = ["python", "-EPum", "trainingjob_rendezvous"]
 """As worker.COMMAND: on one machine the user's folder may be the working folder."""

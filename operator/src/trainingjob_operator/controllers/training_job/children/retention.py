@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Deletion, Observed, Pod, Role
+from trainingjob_operator.controllers.training_job.state import Observed, Pod, Role
+from trainingjob_operator.engine.values import Deletion
 
 
 def is_expired(seen: Observed, now: datetime) -> bool:

@@ -15,7 +15,8 @@ import json
 from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.children.metadata import metadata
-from trainingjob_operator.controllers.training_job.state import Manifest, Pinned
+from trainingjob_operator.controllers.training_job.state import Pinned
+from trainingjob_operator.engine.values import Manifest
 
 KIND = "ControllerRevision"
 _DIGITS = 20

@@ -9,7 +9,7 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.children.metadata import metadata
 from trainingjob_operator.controllers.training_job.identity import Identity
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 CERTIFICATE = "certificate"
 PRIVATE_KEY = "private-key"

@@ -9,7 +9,8 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.controllers.training_job.children import names
 from trainingjob_operator.controllers.training_job.children.metadata import metadata
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest, Role
+from trainingjob_operator.controllers.training_job.state import Role
+from trainingjob_operator.engine.values import Manifest
 
 
 def service(job: TrainingJob, epoch: int, settings: Settings) -> Manifest:

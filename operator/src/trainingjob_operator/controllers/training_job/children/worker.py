@@ -21,7 +21,8 @@ from trainingjob_operator.controllers.training_job.children.metadata import (
 from trainingjob_operator.controllers.training_job.children.service import address
 from trainingjob_operator.controllers.training_job.identity import Identity
 from trainingjob_operator.controllers.training_job.settings import Settings
-from trainingjob_operator.controllers.training_job.state import Manifest, Role
+from trainingjob_operator.controllers.training_job.state import Role
+from trainingjob_operator.engine.values import Manifest
 
 COMMAND = ["python", "-EPum", "trainingjob_agent"]
 """Neither PYTHONPATH nor the working folder, which are the user's, are where the agent looks for modules."""

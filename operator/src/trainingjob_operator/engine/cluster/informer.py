@@ -11,15 +11,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from trainingjob_api.backoff import Backoff
-from trainingjob_operator.controllers.training_job.state import Manifest
-from trainingjob_operator.engine.api import METADATA_LIST_ONLY, METADATA_ONLY, Api, ApiError, Unreachable
+from trainingjob_operator.engine.cluster.api import METADATA_LIST_ONLY, METADATA_ONLY, Api, ApiError, Unreachable
 from trainingjob_operator.engine.resources import Resource
+from trainingjob_operator.engine.values import Manifest, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,6 @@ class Entry(Generic[T]):
     uid: str
     version: int
     value: T
-
-
-def version_of(manifest: Manifest) -> int:
-    """The resource version as a number; 0 if there is none."""
-    text = manifest.get("metadata", {}).get("resourceVersion") or "0"
-    return int(text) if text.isdigit() else 0
 
 
 class Informer(Generic[T]):
@@ -229,3 +223,8 @@ class Informers(Generic[T]):
 def _name(manifest: Manifest) -> Name:
     metadata = manifest["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
+
+
+async def synced(informers: Iterable[Informer[Any]]) -> None:
+    """Wait until all that there is has been seen once."""
+    await asyncio.gather(*(informer.synced.wait() for informer in informers))

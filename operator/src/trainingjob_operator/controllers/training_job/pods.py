@@ -14,8 +14,8 @@ from typing import Any
 from trainingjob_api.contract.runtime import PREFIX, Termination
 from trainingjob_api.contract.strict import parsed
 from trainingjob_operator.controllers.training_job.children import names
-from trainingjob_operator.controllers.training_job.state import JobKey, Manifest, Pod, PodPhase, Role
-from trainingjob_operator.engine.resources import owner
+from trainingjob_operator.controllers.training_job.state import Pod, PodPhase, Role
+from trainingjob_operator.engine.values import Manifest
 
 MAX_WORDS = 4096
 MAX_MESSAGE = 300
@@ -29,12 +29,7 @@ _CONFIGURATION = "CreateContainerConfigError"
 class KnownPod:
     """A pod of a job."""
 
-    job: JobKey
-    job_uid: str
-    uid: str
     pod: Pod
-    node: str = ""
-    """Where it has been placed."""
     gone_by: datetime | None = None
     """Of a pod that is being deleted: when its grace ends."""
     has_volume: bool = False
@@ -48,18 +43,15 @@ class KnownPod:
 
 
 def read(manifest: Manifest) -> KnownPod | None:
-    """The pod, or None if it is none of a TrainingJob's."""
+    """The pod, or None if its labels are not those of a TrainingJob's."""
     metadata, spec, status = manifest["metadata"], manifest.get("spec", {}), manifest.get("status", {})
-    labels, owned = metadata.get("labels") or {}, owner(metadata)
+    labels = metadata.get("labels") or {}
     try:
         role = Role(labels.get(names.ROLE_LABEL, ""))
         incarnation = int(labels[names.EPOCH_LABEL if role is Role.RENDEZVOUS else names.INCARNATION_LABEL])
         index = int(labels.get(names.WORKER_INDEX_LABEL, 0))
     except (ValueError, KeyError):
         return None
-    if owned is None:
-        return None
-    name, uid = owned
     deleted = metadata.get("deletionTimestamp")
     reason, message = _reason(status)
     ended = _ended(status)
@@ -78,11 +70,7 @@ def read(manifest: Manifest) -> KnownPod | None:
         message=message,
     )
     return KnownPod(
-        job=JobKey(metadata["namespace"], name),
-        job_uid=uid,
-        uid=metadata.get("uid", ""),
         pod=pod,
-        node=spec.get("nodeName", ""),
         gone_by=_time(deleted),
         has_volume=any("persistentVolumeClaim" in volume or "ephemeral" in volume for volume in spec.get("volumes") or ()),
         secret=_secret(spec) if role is Role.RENDEZVOUS and pod.phase is PodPhase.RUNNING and not pod.deleting else "",

@@ -11,10 +11,10 @@ import base64
 import re
 import secrets
 
-from trainingjob_operator.controllers.training_job.settings import Misconfigured
-from trainingjob_operator.controllers.training_job.state import Manifest
-from trainingjob_operator.engine.api import Api, ApiError
+from trainingjob_operator.engine.cluster.api import Api, ApiError
 from trainingjob_operator.engine.resources import SECRETS
+from trainingjob_operator.engine.settings import Misconfigured
+from trainingjob_operator.engine.values import Manifest
 
 NAME = "trainingjob-operator-key"
 KEY_BYTES = 32

@@ -18,7 +18,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 from pydantic_core import from_json
 
-from trainingjob_operator.controllers.training_job.state import Manifest
+from trainingjob_operator.engine.values import Manifest
 
 logger = logging.getLogger(__name__)
 

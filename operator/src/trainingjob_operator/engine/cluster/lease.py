@@ -17,9 +17,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from trainingjob_operator.controllers.training_job.state import Manifest
-from trainingjob_operator.engine.api import Api, ApiError, Unreachable
+from trainingjob_operator.engine.cluster.api import Api, ApiError, Unreachable
 from trainingjob_operator.engine.resources import LEASES
+from trainingjob_operator.engine.values import Manifest
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A job's story as Kubernetes events, for `kubectl describe`. Effect: writes that may be lost.
+"""A resource's story as Kubernetes events, for `kubectl describe`. Effect: writes that may be lost.
 
 Of a thing that keeps happening (checkpoints) there is one event, which counts.
 """
@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from trainingjob_api.resource import TrainingJob
-from trainingjob_operator.controllers.training_job.reasons import FOLDED
-from trainingjob_operator.controllers.training_job.state import Event, Manifest
-from trainingjob_operator.engine.api import MERGE_PATCH, Api, ApiError, ClosingError, Unreachable
-from trainingjob_operator.engine.resources import EVENTS
+from trainingjob_operator.engine.cluster.api import MERGE_PATCH, Api, ApiError, ClosingError, Unreachable
+from trainingjob_operator.engine.resources import EVENTS, Resource
+from trainingjob_operator.engine.values import Event, Manifest, ResourceKey
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +31,35 @@ class _Series:
 class Events:
     """Posts events."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, about: Resource, folded: frozenset[str] = frozenset()) -> None:
+        """About resources of one kind. Of a reason in `folded` there is one event with the newest message, however often it happens."""
         self._api = api
+        self._about = about
+        self._folded = folded
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
 
-    async def post(self, job: TrainingJob, events: tuple[Event, ...], now: datetime) -> None:
-        """Tell of `job`. A failure is logged: an event is no reason for another pass.
+    async def post(self, key: ResourceKey, uid: str, events: tuple[Event, ...], now: datetime) -> None:
+        """Post events of one resource. A failure is logged: an event is no reason for another pass.
 
         Raises:
-            ClosingError: the job's namespace is being deleted.
+            ClosingError: the resource's namespace is being deleted.
         """
         for event in events:
             try:
-                await self._post(job, event, now)
+                await self._post(key, uid, event, now)
             except ClosingError:
                 raise
             except Unreachable as error:
-                logger.warning("%s/%s: an event was lost (%s): %s", job.metadata.namespace, job.metadata.name, event.reason, error)
+                logger.warning("%s: an event was lost (%s): %s", key, event.reason, error)
 
-    async def _post(self, job: TrainingJob, event: Event, now: datetime) -> None:
-        identity = (job.metadata.uid, event.reason, "" if event.reason in FOLDED else event.message)
+    async def _post(self, key: ResourceKey, uid: str, event: Event, now: datetime) -> None:
+        identity = (uid, event.reason, "" if event.reason in self._folded else event.message)
         series = self._series.get(identity)
-        if series is not None and await self._again(job.metadata.namespace, series, event, now):
+        if series is not None and await self._again(key.namespace, series, event, now):
             self._series.move_to_end(identity)
             return
-        manifest = manifest_of(job, event, now)
-        await self._api.call("POST", EVENTS.path(job.metadata.namespace), body=manifest)
+        manifest = manifest_of(self._about, key, uid, event, now)
+        await self._api.call("POST", EVENTS.path(key.namespace), body=manifest)
         self._series[identity] = _Series(manifest["metadata"]["name"], 1)
         while len(self._series) > _REMEMBERED:
             self._series.popitem(last=False)
@@ -76,20 +77,19 @@ class Events:
         return True
 
 
-def manifest_of(job: TrainingJob, event: Event, now: datetime) -> Manifest:
+def manifest_of(about: Resource, key: ResourceKey, uid: str, event: Event, now: datetime) -> Manifest:
     """The event as the API server takes it."""
-    about = job.metadata
-    unique = sha256(f"{about.uid} {event.reason} {event.message} {now.timestamp()}".encode()).hexdigest()[:16]
+    unique = sha256(f"{uid} {event.reason} {event.message} {now.timestamp()}".encode()).hexdigest()[:16]
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
-        "metadata": {"name": f"{about.name}.{unique}", "namespace": about.namespace},
+        "metadata": {"name": f"{key.name}.{unique}", "namespace": key.namespace},
         "involvedObject": {
-            "apiVersion": job.api_version,
-            "kind": job.kind,
-            "namespace": about.namespace,
-            "name": about.name,
-            "uid": about.uid,
+            "apiVersion": about.api_version,
+            "kind": about.kind,
+            "namespace": key.namespace,
+            "name": key.name,
+            "uid": uid,
         },
         "type": event.type.value,
         "reason": event.reason,

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from operator_builders import UID, make_spec
-from trainingjob_operator.controllers.training_job.state import JobKey
-from trainingjob_operator.engine.objects import Jobs, read
+from trainingjob_operator.controllers.training_job.cluster.known import KnownJob, read
+from trainingjob_operator.controllers.training_job.state import TRAINING_JOBS, job_key
+from trainingjob_operator.engine.objects import Objects
+from trainingjob_operator.engine.values import ResourceKey
 from unit.api.cases import Invalid
 from unit.api.refused import INVALID
 
-KEY = JobKey("team", "digits")
+KEY = job_key("team", "digits")
 UNSEEN = [case for case in INVALID if not case.server]
 
 
@@ -22,13 +24,13 @@ def manifest(version: int = 5, uid: str = UID, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def changed() -> list[JobKey]:
+def changed() -> list[ResourceKey]:
     return []
 
 
 @pytest.fixture
-def jobs(changed: list[JobKey]) -> Jobs:
-    return Jobs(changed.append)
+def jobs(changed: list[ResourceKey]) -> Objects[KnownJob]:
+    return Objects(TRAINING_JOBS, read, changed.append)
 
 
 def test_a_job_is_read() -> None:
@@ -52,7 +54,7 @@ def test_a_name_that_no_child_could_have_is_told() -> None:
     body["metadata"]["name"] = "1st"
     found = read(body)
     assert "put a letter before it" in found.problem
-    assert found.key == JobKey("team", "1st")
+    assert found.key == job_key("team", "1st")
 
 
 def test_a_spec_of_nonsense_is_told() -> None:
@@ -60,7 +62,7 @@ def test_a_spec_of_nonsense_is_told() -> None:
     assert "spec" in read(manifest(spec={"workers": 4})).problem
 
 
-def test_news_are_told_once(jobs: Jobs, changed: list[JobKey]) -> None:
+def test_news_are_told_once(jobs: Objects[KnownJob], changed: list[ResourceKey]) -> None:
     jobs.put(manifest(5))
     jobs.put(manifest(5))
     jobs.put(manifest(4))
@@ -69,7 +71,7 @@ def test_news_are_told_once(jobs: Jobs, changed: list[JobKey]) -> None:
     assert changed == [KEY, KEY]
 
 
-def test_only_the_one_that_is_meant_is_dropped(jobs: Jobs) -> None:
+def test_only_the_one_that_is_meant_is_dropped(jobs: Objects[KnownJob]) -> None:
     jobs.put(manifest(5, uid="new"))
     jobs.drop(KEY, "old")
     assert jobs.get(KEY) is not None
@@ -79,7 +81,7 @@ def test_only_the_one_that_is_meant_is_dropped(jobs: Jobs) -> None:
     assert jobs.all() == []
 
 
-def test_an_answer_after_the_news_of_the_deletion_does_not_raise_the_dead(jobs: Jobs, changed: list[JobKey]) -> None:
+def test_an_answer_after_the_news_of_the_deletion_does_not_raise_the_dead(jobs: Objects[KnownJob], changed: list[ResourceKey]) -> None:
     jobs.put(manifest(5))
     jobs.drop(KEY, UID)
     jobs.renew(manifest(6))
@@ -87,7 +89,7 @@ def test_an_answer_after_the_news_of_the_deletion_does_not_raise_the_dead(jobs: 
     assert changed == [KEY, KEY]
 
 
-def test_an_answer_about_the_former_job_does_not_replace_the_new_one(jobs: Jobs) -> None:
+def test_an_answer_about_the_former_job_does_not_replace_the_new_one(jobs: Objects[KnownJob]) -> None:
     jobs.put(manifest(9, uid="new"))
     jobs.renew(manifest(6))
     found = jobs.get(KEY)
