@@ -13,7 +13,7 @@ from trainingjob_api.status import Status
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.state import Observed, Plan, PodPhase
 
-LIMIT = 15.0
+LIMIT = 10.0
 SINCE = "2026-01-01 12:10:00 UTC"
 WORDS = f"nothing was heard of the rendezvous since {SINCE}: whether steps are being taken is not known"
 
@@ -123,7 +123,7 @@ def test_an_operator_that_begins_and_never_hears_the_rendezvous_claims_nothing_a
     assert passed(begins, 63.0)[1].status == begins.job.status
     seen = passed(begins, 75.0, connecting=False, unheard_seconds=LIMIT)[0]
     assert shown(seen.job.status) == UNKNOWN
-    assert seen.job.status.message == WORDS.replace("12:10:00", "12:11:00")
+    assert seen.job.status.message == WORDS.replace("12:10:00", "12:11:05")
     assert seen.job.status.ledger == {"Starting": 60.0, "Training": 540.0, "Unknown": 75.0}
 
 
@@ -131,7 +131,7 @@ def test_rendezvous_that_follow_each_other_unheard_do_not_begin_the_silence_anew
     seen = lost(training())
     seen = passed(seen, 5.0, pods=tuple(make_pod(index) for index in range(3)), report=None)[0]
     assert seen.job.status.rendezvous.epoch == 2
-    seen = passed(seen, 14.0, pods=(*seen.pods, make_rendezvous(2)), unheard_seconds=1.0, connecting=True)[0]
+    seen = passed(seen, 9.0, pods=(*seen.pods, make_rendezvous(2)), unheard_seconds=1.0, connecting=True)[0]
     assert shown(seen.job.status) == RUNNING
     assert shown(passed(seen, LIMIT)[0].job.status) == UNKNOWN
 

@@ -28,6 +28,7 @@ class Rendezvous:
         self.intents: asyncio.Queue[Intent] = asyncio.Queue()
         self.sockets: list[web.WebSocketResponse] = []
         self.refused = asyncio.Event()
+        self.reads, self.over = True, asyncio.Event()
         self.address = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -37,6 +38,8 @@ class Rendezvous:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets.append(socket)
+        if not self.reads:
+            await self.over.wait()
         async for message in socket:
             self.intents.put_nowait(Intent.model_validate_json(message.data))
         return socket
@@ -53,6 +56,7 @@ async def rendezvous() -> AsyncIterator[Rendezvous]:
     await site.start()
     server.address = f"127.0.0.1:{runner.addresses[0][1]}"
     yield server
+    server.over.set()
     for socket in server.sockets:
         await socket.close()
     await runner.cleanup()
@@ -208,3 +212,21 @@ async def test_pings_and_pongs_are_a_sign_of_life_and_no_reports(
     await asyncio.wait_for(reports.get(), WAIT)
     assert stream.connected
     assert stream.heard > 0.0
+
+
+async def test_the_end_of_a_silent_connection_is_no_sign_of_life(rendezvous: Rendezvous, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.1)
+    rendezvous.reads = False
+    changes: asyncio.Queue[tuple[bool, float]] = asyncio.Queue()
+    stream = Stream(
+        rendezvous.address,
+        IDENTITY.certificate_pem,
+        IDENTITY.operator_token,
+        lambda report: None,
+        on_change=lambda connected: changes.put_nowait((connected, stream.heard)),
+    )
+    assert (await asyncio.wait_for(changes.get(), WAIT))[0]
+    stream.heard = 1.0
+    lost, heard = await asyncio.wait_for(changes.get(), WAIT)
+    await stream.close()
+    assert (lost, heard) == (False, 1.0)

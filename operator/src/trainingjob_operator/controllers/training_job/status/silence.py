@@ -11,8 +11,8 @@ from trainingjob_operator.controllers.training_job.policy import Course, Decisio
 from trainingjob_operator.controllers.training_job.policy.wanted import is_unheard_yet
 from trainingjob_operator.controllers.training_job.state import Observed, PodPhase, Role
 
-LIMIT_SECONDS = 15.0
-"""A report that is older is no evidence that steps are being taken. An operator that begins has as long to be connected (decision 17)."""
+LIMIT_SECONDS = 10.0
+"""A report that is older is no evidence that steps are being taken. An operator that begins has 15 s to be connected (decision 17)."""
 BEFORE_THE_FIRST_STEP = ("Suspended", "Pending", "Starting")
 """Phases of a life that claim no step: what comes before it is no loss, and the rendezvous may not have been heard yet."""
 

@@ -25,8 +25,8 @@ from trainingjob_api.contract.tls import client_context
 logger = logging.getLogger(__name__)
 
 RETRY = Backoff(first=0.1, longest=10.0, high=1.0)
-HEARTBEAT_SECONDS = 10.0
-"""A stream on which no pong comes back for half of this is taken for broken."""
+HEARTBEAT_SECONDS = 6.0
+"""After so long without a message a ping is sent; without a pong for half of this the stream is taken for broken."""
 CONNECT_SECONDS = 5.0
 
 
@@ -150,7 +150,8 @@ class Stream:
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:
-            self.heard = time.monotonic()
+            if message.type is not aiohttp.WSMsgType.ERROR:  # the error that ends a silence is no sign of life
+                self.heard = time.monotonic()
             if message.type is aiohttp.WSMsgType.PONG:
                 continue
             if message.type is aiohttp.WSMsgType.PING:
