@@ -38,8 +38,8 @@ class Sample:
     """When a process was last seen to have finished another one."""
     checkpoints: tuple[int, ...]
     """Steps of the checkpoint entries in the log."""
-    current: int | None = None
-    """The newest step of the processes that live; after a rollback it is a lower one."""
+    current: frozenset[int] = frozenset()
+    """The steps of the processes that live. Some may be cut off from those that go on, and ahead of them."""
 
 
 def lies(samples: Sequence[Sample]) -> list[str]:
@@ -127,9 +127,9 @@ class Witness:
         stamps = [stamp.step for stamp in self.stamps() if stamp.step is not None]
         last = self.samples[-1] if self.samples else Sample(time.monotonic(), {}, None, None, ())
         log = last.checkpoints if checkpoints is None else checkpoints
-        current, now = max(stamps, default=last.current), time.monotonic()
+        current, now = frozenset(stamps), time.monotonic()
         newest = max([*stamps, *log, *([last.step] if last.step is not None else [])], default=None)
-        stepped = now if current and current != last.current else last.stepped_at
+        stepped = now if current - last.current - {0} else last.stepped_at
         self.samples.append(Sample(now, status, newest, stepped, log, current))
 
     def _run(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainingjob_agent.stamp import StampPage, StampWriter
+from trainingjob_agent.stamp import Stamp, StampPage, StampWriter
 from trainingjob_api.contract.messages import Phase
 from witness import LIMIT_SECONDS, SLACK_SECONDS, Sample, Witness, agents_of, lies, stamps_of
 
@@ -66,6 +66,19 @@ def test_stamps_are_read_from_outside() -> None:
     page.close()
     assert [each.step for each in witness.samples] == [41, 42]
     assert lies(witness.samples) == []
+
+
+def stamp_at(step: int) -> Stamp:
+    return Stamp(generation=None, step=step, phase=Phase.STEPPING, entered=0, left=0, changed_ns=1)
+
+
+def test_steps_count_beside_a_process_that_is_cut_off_and_ahead() -> None:
+    steps = iter([[188, 188], [188, 100], [188, 101], [188]])
+    witness = Witness(dict, lambda: [stamp_at(step) for step in next(steps)], list)
+    for _ in range(4):
+        witness.look()
+    times = [each.stepped_at for each in witness.samples]
+    assert times == [each.at for each in witness.samples[:3]] + [witness.samples[2].at]
 
 
 def test_agents_are_found_by_their_job() -> None:
