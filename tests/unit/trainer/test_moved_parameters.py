@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trainingjob_trainer.checks.mistakes import UserMistake
 from trainingjob_trainer.strategy.moved_parameters import COMPARED_STEPS, WIDTH, MovedParameters
@@ -32,6 +34,11 @@ def through_data(parameter: Tensor) -> None:
 
 def replaced(parameter: Tensor) -> None:
     parameter.data = parameter.data + 2
+
+
+def clamped(parameter: Tensor) -> None:
+    with torch.no_grad():
+        parameter.clamp_(-50, 50)
 
 
 def state(made: nn.Module) -> dict[str, Tensor]:
@@ -94,6 +101,34 @@ def test_a_lane_that_passes_less_often_has_no_say():
     assert moved.check(total + part)
 
 
+def test_what_wrote_the_same_bits_has_moved_nothing_at_a_new_process_and_at_an_old_one():
+    old, new = model(), model()
+    long, short = MovedParameters(old), MovedParameters(new)
+    for _ in range(COMPARED_STEPS):
+        step(long, lambda: None)
+        long.apply()
+    for _ in range(2):
+        total = sum(step(moved, lambda made=made: clamped(made[0].weight)) for moved, made in ((long, old), (short, new)))
+        long.check(total)
+        short.check(total)
+        long.apply()
+        short.apply()
+        assert same(state(old), state(new))
+
+
+def test_old_processes_that_write_for_the_first_time_must_write_alike():
+    parts = []
+    for change in (in_place, replaced):
+        made = model()
+        moved = MovedParameters(made)
+        for _ in range(COMPARED_STEPS):
+            step(moved, lambda: None)
+            moved.apply()
+        parts.append(step(moved, lambda made=made, change=change: change(made.scale)))
+    with pytest.raises(UserMistake, match="changes scale, and not alike"):
+        moved.check(sum(parts))
+
+
 def test_the_optimizers_own_step_is_no_move():
     made = model()
     moved = MovedParameters(made)
@@ -117,3 +152,37 @@ def test_a_first_move_later_on_is_taken_over_and_its_old_value_is_known_to_be_lo
     assert moved.check(step(moved, lambda: through_data(made.scale)))
     assert not moved.is_lost
     assert made.scale == 3
+
+
+def test_a_first_move_in_the_first_step_is_taken_over_and_seen_wherever_it_is():
+    made = nn.Linear(3, 4)
+    moved = MovedParameters(made)
+    for number in range(2):
+        wanted = made.weight.detach().clone()
+        wanted[0, 1] += number + 1
+        assert moved.check(step(moved, lambda number=number: made.weight.data[0, 1].add_(number + 1)))
+        assert moved.is_lost == (number == 0)
+        moved.apply()
+        assert torch.equal(made.weight, wanted)
+
+
+class Allocated(TorchDispatchMode):
+    """Counts the bytes of the largest tensor that is made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        known = {each.untyped_storage().data_ptr() for each in tree_leaves(arguments) if isinstance(each, Tensor)}
+        found = function(*arguments, **(named or {}))
+        for each in tree_leaves(found):
+            if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in known:
+                self.largest = max(self.largest, each.untyped_storage().nbytes())
+        return found
+
+
+def test_the_first_steps_of_one_lane_copy_no_parameter():
+    made = nn.ParameterList([nn.Parameter(torch.ones(4096, 1024)), nn.Parameter(torch.ones(1024, 4096).t())])
+    moved = MovedParameters(made)
+    with Allocated() as allocated:
+        step(moved, lambda: None)
+    assert allocated.largest <= made[0].nbytes / 2

@@ -39,6 +39,19 @@ class TwinsInPlace(Twins):
         return self.student(inputs), self.teacher(inputs)
 
 
+class LateTwins(Twins):
+    """The teacher moves from the second step on, and so does a factor that has no gradient before: that step is computed twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(FEATURES))
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        self.passes += 1
+        return super().forward(inputs * self.factor) if self.passes > 1 else (self.student(inputs), self.teacher(inputs))
+
+
 class Averaged(nn.Module):
     """torch's own averaged copy of a model; its parameters ask for gradients and get none."""
 
@@ -115,6 +128,7 @@ def follow(model: nn.Module, batch: Batch) -> LossSum:
 SPECIMENS = (
     Specimen("teacher follows student", Twins, follow, deterministic=True),
     Specimen("teacher follows student in place", TwinsInPlace, follow, deterministic=True),
+    Specimen("teacher follows student late", LateTwins, follow, brief=True),
     Specimen("averaged model", Averaged, deterministic=True),
     Specimen("codebook in a parameter", Drifting, late=True, refused="changes code, and not alike for all parts of a batch", workers=2),
     Specimen("weights clipped in forward", Clipped, classify, deterministic=True),

@@ -261,7 +261,17 @@ class DataParallel:
             self._fill_tail(word, None)
 
     def _compute_lane(self, ids: Tensor, lane: int, launch: Callable[[int], None] | None, *, early: bool) -> None:
-        """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going."""
+        """Forward and backward of a lane; with `launch`, its last backward pass sets the reductions going.
+
+        Raises:
+            Interrupted: an earlier lane of this step has moved a parameter, and nobody here knows from where.
+        """
+        if self._moved.is_lost:
+            logger.info(
+                "step %d: a parameter moves for the first time; the step is computed again from a state that has its old value",
+                self._state.step,
+            )
+            raise Interrupted
         positions = share(len(ids), self._lanes, lane)
         size = self._spec.micro_batch_size
         count = piece_count(len(ids), self._lanes, size)

@@ -6,6 +6,7 @@ The ranks' digests are equal if, and only if, ranks · Σh² = (Σh)² holds for
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,9 @@ EVERY_STEPS = 64
 WINDOW_ELEMENTS = 1 << 13
 """Of a tensor, before a save: reading all of a large model would cost as long as the save holds the step up."""
 _FIRST_STEPS = 8
+_CHUNK_WORDS = 1 << 20
+"""Of a tensor that is mixed at a time."""
+_ODD = 0x1E3779B97F4A7C15
 _PARTS = 4
 """Of a digest, 16 bits each: the sums of their squares are exact in float64, for more than a thousand ranks."""
 WIDTH = 2 * _PARTS
@@ -40,6 +44,20 @@ def digests(tensors: Mapping[str, Tensor], window: int | None = None) -> Tensor:
         window: look at this one of each tensor's windows of WINDOW_ELEMENTS, counted round and round; None: look at all elements.
     """
     return torch.stack([_sum_of_bits(_flat(tensor, window)) for tensor in tensors.values()])
+
+
+@torch.no_grad()
+def digest(tensor: Tensor) -> Tensor:
+    """A number for a tensor's bits and their places, int64; computed where the tensor is, without a copy of it if it is dense."""
+    value = real_view(tensor.detach())
+    order = sorted(range(value.dim()), key=value.stride, reverse=True)
+    bits = bits_of(value.permute(order).reshape(-1))
+    per_word = 8 // bits.element_size() if bits.storage_offset() * bits.element_size() % 8 == 0 else 1
+    whole = len(bits) // per_word * per_word
+    words = bits[:whole].view(torch.int64) if per_word > 1 else bits[:whole]
+    pieces = [*torch.split(words, _CHUNK_WORDS), bits[whole:]]
+    begins = itertools.accumulate(map(len, pieces), initial=1)
+    return torch.stack([_mixed(piece, begin) for piece, begin in zip(pieces, begins, strict=False)]).sum()
 
 
 def encode(numbers: Tensor) -> list[float]:
@@ -68,6 +86,12 @@ def first_difference(rows: Sequence[Sequence[int]], names: Sequence[str]) -> tup
         if others:
             return name, others
     return None
+
+
+def _mixed(words: Tensor, begin: int) -> Tensor:
+    """The sum of hashes of the words and their places, counted from `begin`. A sum of bits alone loses signs: two of them cancel out."""
+    mixed = torch.arange(begin, begin + len(words), device=words.device).mul_(_ODD).add_(words).mul_(_ODD)
+    return mixed.bitwise_xor_(mixed >> 32).sum()
 
 
 def _flat(tensor: Tensor, window: int | None) -> Tensor:

@@ -3,23 +3,27 @@
 Every lane starts from the parameters as they were when the step began. What the lanes make of them must be the same: the tail carries a
 hash. All ranks go on with it after the step. A parameter that follows the samples differs from lane to lane; it belongs into a buffer.
 
-In a process's first steps all parameters are copied (in the host's memory) and compared. From then on only those are copied that have
-moved or were written to; a change of another one is noticed by its version, its place in memory, and two of its elements. Wherever there
-is a copy, its bits decide: a new process and an old one then find the same, even if code writes to a parameter what was there already.
+Parameters that have moved or were written to are copied when a step begins. Of all others a process's first steps compare digests. From
+then on a change of one of these is noticed by its version, its place in memory, and two of its elements. The bits decide what has moved,
+by copy or by digest. Where there is neither, a lane cannot tell whether code wrote what was there already: its hash is compared with
+those of lanes that cannot tell either, since a new process can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from trainingjob_trainer.checks.mistakes import UserMistake
+from trainingjob_trainer.strategy.buffer_places import bits_of
+from trainingjob_trainer.strategy.drift import digest
 from trainingjob_trainer.transport.port import Interrupted, Transport
 
-WIDTH = 3
-"""Numbers in the tail: lanes that have a say, the sum of h, the sum of h * h; h is a hash of what a lane made, and 0 if nothing moved."""
+WIDTH = 6
+"""Numbers in the tail: lanes that have a say, the sum of h, the sum of h * h; h is a hash of what a lane made, and 0 if nothing moved. Then
+the same for lanes that cannot tell."""
 COMPARED_STEPS = 3
 """A teacher that is still what its student is may move in the second step only, or in the third."""
 _PRIME = 65521
@@ -37,10 +41,11 @@ class MovedParameters:
         self._named = list(model.named_parameters())
         self._known: set[int] = set()
         self._before: dict[int, Tensor] = {}
+        self._digests: dict[int, Tensor] = {}
         self._after: dict[int, Tensor] = {}
         self._steps = 0
         self.is_lost = False
-        """A parameter that was not known to move has moved in this step, and nobody has its old value."""
+        """A parameter that was not known to move has moved in this step, and this process does not have its old value."""
         self._marks: list[tuple[int, int]] = []
         self._probes: list[list[Tensor]] = []
         self._probed: list[Tensor] = []
@@ -50,14 +55,20 @@ class MovedParameters:
         """A step begins.
 
         Args:
-            several: this rank computes several lanes: the second one is to begin as the first one, whatever moves.
+            several: this rank computes several lanes: the second one is to begin as the first one, whatever moves. It holds all lanes'
+                gradients, too, so a copy of the parameters is little beside them.
             whole: all parameters are to be put back, whatever moves.
         """
         self._after, self.is_lost = {}, False
         self._before = {number: _copy(self._named[number][1]) for number in self._known}
+        self._digests = {}
         for number, (_, parameter) in enumerate(self._named):
-            if number not in self._known and (whole or self._compares or (several and parameter.device.type == "cpu")):
+            if number in self._known:
+                continue
+            if whole or (several and (self._compares or parameter.device.type == "cpu")):
                 self._before[number] = parameter.detach().to("cpu", copy=True)
+            elif self._compares:
+                self._digests[number] = digest(parameter)
         self._mark()
 
     @torch.no_grad()
@@ -70,6 +81,7 @@ class MovedParameters:
             if number in self._before:
                 self._named[number][1].data.copy_(self._before[number])
             else:
+                self._digests.pop(number, None)
                 self.is_lost = True
         if moved:
             self._mark()
@@ -83,11 +95,13 @@ class MovedParameters:
             votes: it must be what the other lanes make of them. A lane that goes through the model less often has no say.
         """
         moved = self._moved()
+        knows = all(number in self._before or number in self._digests for number in moved)
         self._known.update(moved)
         if moved and not self._after:
             self._after = {number: _copy(self._named[number][1]) for number in moved}
         hashed = float(_hash(self._named[number][1] for number in moved)) if moved else 0.0
-        into.copy_(torch.tensor([1.0, hashed, hashed * hashed] if votes else [0.0] * WIDTH, dtype=torch.float64))
+        part = [1.0, hashed, hashed * hashed] if votes else 3 * [0.0]
+        into.copy_(torch.tensor([*part, *3 * [0.0]] if knows else [*3 * [0.0], *part], dtype=torch.float64))
         self._restore(moved)
 
     def check(self, total: Tensor) -> bool:
@@ -102,14 +116,14 @@ class MovedParameters:
         Raises:
             UserMistake: what the lanes made differs.
         """
-        lanes, hashes, squares = total.tolist()
-        if lanes * squares != hashes * hashes:
+        lanes, hashes, squares, unsure, unsure_hashes, unsure_squares = total.tolist()
+        if lanes * squares != hashes * hashes or unsure * unsure_squares != unsure_hashes * unsure_hashes:
             which = ", ".join(self._named[number][0] for number in sorted(self._after)[:3]) or "a parameter"
             raise UserMistake(
                 f"spec.training.task.class: forward or loss changes {which}, and not alike for all parts of a batch;"
                 " what follows the samples belongs into a buffer with a policy (Task.buffers())"
             )
-        return bool(hashes > 0)
+        return bool(hashes + unsure_hashes > 0)
 
     @torch.no_grad()
     def spread(self, transport: Transport) -> None:
@@ -150,25 +164,36 @@ class MovedParameters:
         self._probed = [torch.stack(group) for group in self._probes]
 
     def _moved(self) -> list[int]:
-        """The parameters that have changed since `_mark`."""
+        """The parameters that have changed since `_mark`, or may have."""
         marked = [(parameter._version, parameter.data_ptr()) for _, parameter in self._named]
         touched = {number for number, (one, other) in enumerate(zip(marked, self._marks, strict=True)) if one != other}
-        if any(not _is_same(torch.stack(group), probed) for group, probed in zip(self._probes, self._probed, strict=True)):
+        if any(not torch.equal(torch.stack(group), probed) for group, probed in zip(self._probes, self._probed, strict=True)):
             touched.update(self._differing())
         if self._compares:
             self._known |= touched  # so that there is a copy when comparing ends
-        return sorted(number for number in touched | self._before.keys() if self._has_moved(number))
+        digests = {number: digest(self._named[number][1]) for number in self._digests}
+        others = set(self._unequal(digests))
+        return sorted(number for number in touched | self._before.keys() | others if self._has_moved(number, others))
 
-    def _has_moved(self, number: int) -> bool:
+    def _unequal(self, digests: Mapping[int, Tensor]) -> Iterable[int]:
+        """Those whose digest is another one than at the step's beginning."""
+        if not digests:
+            return ()
+        same = (torch.stack(list(digests.values())) == torch.stack([self._digests[number] for number in digests])).tolist()
+        return (number for number, is_same in zip(digests, same, strict=True) if not is_same)
+
+    def _has_moved(self, number: int, others: Collection[int]) -> bool:
         """Of a parameter that was written to, or is compared."""
-        return number not in self._before or not _is_same(self._named[number][1], self._before[number])
+        if number in self._before:
+            return not _is_same(self._named[number][1], self._before[number])
+        return number not in self._digests or number in others
 
     def _differing(self) -> Iterable[int]:
         pairs = zip(self._probes, self._probed, strict=True)
         old = {probe.data_ptr(): value for group, probed in pairs for probe, value in zip(group, probed, strict=True)}
         for number, (_, parameter) in enumerate(self._named):
             for probe in _probes_of(parameter):
-                if probe.data_ptr() in old and not _is_same(probe, old[probe.data_ptr()]):
+                if probe.data_ptr() in old and not torch.equal(probe, old[probe.data_ptr()]):
                     yield number
 
 
@@ -189,24 +214,23 @@ def _hash(parameters: Iterable[Tensor]) -> int:
     """1 to _PRIME."""
     found = 0
     for parameter in parameters:
-        bits = _bits(parameter)
-        words = bits.view(torch.int16) if bits.numel() % 2 == 0 else bits
-        found = (31 * found + int(words.sum(dtype=torch.int64))) % _PRIME
+        found = (31 * found + int(digest(parameter))) % _PRIME
     return found + 1
 
 
 def _probes(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Views of two elements of each parameter, in groups of one type and device."""
+    """Views of two elements of each parameter as bits, in groups of one type and device."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for parameter in parameters:
-        groups.setdefault((parameter.dtype, parameter.device), []).extend(_probes_of(parameter))
-    return [group for group in groups.values() if group]
+        for probe in _probes_of(parameter):
+            groups.setdefault((probe.dtype, probe.device), []).append(probe)
+    return list(groups.values())
 
 
 def _probes_of(parameter: Tensor) -> list[Tensor]:
     if not parameter.numel():
         return []
-    value = parameter.detach()
+    value = bits_of(parameter)
     return [value[tuple(size // 2 for size in value.shape)], value[tuple(size - 1 for size in value.shape)]]
 
 
