@@ -41,7 +41,7 @@ class Reporter:
         self.not_finite: str | None = None
         """As Pace.not_finite."""
         self._channel, self._stamp, self._total, self._clock = channel, stamp, total_steps, clock
-        self._said: Standing | None = None
+        self._said: tuple[Phase, GenerationId | None, State | None] | None = None
         self._attempt = 0
         self._training_seconds = 0.0
         self._lengths: deque[float] = deque(maxlen=RECENT_STEPS)
@@ -54,11 +54,11 @@ class Reporter:
 
     def standing(self, phase: Phase, generation: GenerationId | None = None, state: State | None = None) -> None:
         """Tell where this process stands, if that has changed."""
-        words = Standing(phase=phase, generation=generation, state=state)
         self._stamp.mark(phase, generation=generation, step=None if state is None else state.step)
+        words = (phase, generation, state)
         if words != self._said or phase is Phase.IDLE:
             self._said = words
-            self._channel.send(words)
+            self._channel.send(Standing(phase=phase, generation=generation, state=state))
 
     def forming(self, generation: GenerationId) -> None:
         """Stamp that the generation's group is being formed."""
