@@ -14,6 +14,7 @@ from operator_claims import Claims
 from operator_log import Log
 from operator_made import Made
 from operator_nodes import Nodes, ended
+from operator_rollbacks import Rollbacks
 from trainingjob_api.contract.intent import Intent, MemberView, Report
 from trainingjob_api.contract.messages import Failure, FailureCause, GenerationId, MemberId
 from trainingjob_api.contract.runtime import Termination
@@ -63,6 +64,7 @@ class World:
         self._observed: set[str] = set()
         self.unnamed: set[str] = set()  # pods that an operator made and named in no status
         self.claims = Claims()
+        self.rollbacks = Rollbacks()
 
     # --- what the operator does -----------------------------------------------------------
 
@@ -119,6 +121,8 @@ class World:
         old = self.status
         self._check_growth(old, status)
         self._check_replacements(old, status)
+        if not self._at_rest(old):
+            self.rollbacks.begin(self.log, old, status)
         self.claims.check(old, status, self.report, self.now)
         if self._at_rest(old) and not self._at_rest(status):
             self.made.begin()
@@ -218,6 +222,8 @@ class World:
             return
         seats = {(seat.worker, seat.incarnation) for seat in intent.workers}
         members = {key for key in self._members() if key in seats and key not in self.silent}
+        if members:
+            self.rollbacks.answer(self.log, intent.keep)
         self.holders &= set(self._members())
         self.running = False
         if intent.failed is not None or intent.stop is not None:
@@ -233,31 +239,24 @@ class World:
             if self.log.attempt >= intent.attempt:
                 self.state_lost = self.log.opened == intent.attempt
                 return
-            self._open(intent)
+            self.rollbacks.open(self.log, intent.restore)
+            self.step = self.log.open(intent.attempt, intent.restore)
+            self.memory_attempt = intent.attempt
             self.claims.stepped = self.now
         elif not self.claims.stall:
             self.step += 1
             self.claims.stepped = self.now
         self.holders, self.running = set(members), True
         if self.step % EVERY_STEPS == 0 and self.step and self.step not in self.log.checkpoints:
-            self.log.checkpoints.append(self.step)
+            self.log.save(self.step)
         if self.step >= TOTAL_STEPS:
             self.log.done = True
             self._exit(done=True)
 
-    def _open(self, intent: Intent) -> None:
-        if intent.restore.kind == "Step" and intent.restore.step in self.log.checkpoints:
-            self.log.checkpoints = [step for step in self.log.checkpoints if step <= (intent.restore.step or 0)]
-            self.log.request = intent.restore.request
-            self.log.done = False
-        self.step = self.log.checkpoints[-1] if self.log.checkpoints else 0
-        self.log.attempt = self.log.opened = self.memory_attempt = intent.attempt
-        self.log.restored = self.step
-
     def _leave(self, intent: Intent) -> None:
         if intent.stop is not None and intent.failed is None:
             if self.holders and self.step and self.step > max(self.log.checkpoints, default=0):
-                self.log.checkpoints.append(self.step)
+                self.log.save(self.step)
             self.stopped = intent.stop.request
         self._exit(done=False)
 
@@ -289,6 +288,7 @@ class World:
             total_steps=TOTAL_STEPS,
             loss=1.0 / (1 + self.step),
             log=self.log.position(),
+            keeps=self.rollbacks.keeps,
             state_lost=self.state_lost,
             stopped=self.stopped,
             failures=tuple(self.failures[-20:]),

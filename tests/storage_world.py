@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storage_fakes import DiedError, MemoryStore, Watched
-from trainingjob_api.storage.entries import Authority, Claim, parse_entry
+from trainingjob_api.storage.entries import Authority, Claim, Entry, parse_entry
 from trainingjob_api.storage.layout import log_key
 from trainingjob_api.storage.log import History
 from trainingjob_storage.checkpoints import read_manifest, read_shards
@@ -116,11 +116,14 @@ class World:
             self._changed.notify_all()
 
 
+def log_of(store: MemoryStore) -> list[Entry]:
+    """The log as it lies in the store."""
+    return [parse_entry(store.objects[key], seq) for seq, key in enumerate(sorted(key for key in store.objects if key.startswith("log/")))]
+
+
 def history(store: MemoryStore) -> History:
     """The log as it lies in the store, checked to be one history."""
-    entries = [
-        parse_entry(store.objects[key], seq) for seq, key in enumerate(sorted(key for key in store.objects if key.startswith("log/")))
-    ]
+    entries = log_of(store)
     assert [log_key(entry.seq) for entry in entries] == store.list("log/"), "without gaps"
     highest = Authority(0, 0)
     for entry in entries:

@@ -49,7 +49,3 @@ class AttemptTaken(Fenced):
     def __init__(self, message: str, attempt: int) -> None:
         super().__init__(message)
         self.attempt = attempt
-
-
-class CheckpointMissing(StorageError, ValueError):
-    """There is no visible checkpoint of the step that was asked for."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore
+from trainingjob_api.contract.messages import Commit, GenerationId, Keep, LogPosition, Restore
 from trainingjob_api.storage.entries import (
     Authority,
     Checkpoint,
@@ -33,8 +33,8 @@ from trainingjob_api.storage.manifest import Manifest
 from trainingjob_api.storage.retention import overtaken, to_drop
 from trainingjob_storage.appender import Appender
 from trainingjob_storage.checkpoints import build_manifest, read_manifest, read_shards, write_manifest
-from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother
-from trainingjob_storage.position import POSITION_STEPS, position_of
+from trainingjob_storage.errors import AttemptTaken, Corrupt, Fenced, NotWhole, OwnedByAnother
+from trainingjob_storage.position import position_of
 from trainingjob_storage.store import Store
 from trainingjob_storage.sweep import stored_saves, sweep
 
@@ -72,6 +72,7 @@ class Journal:
         adopt: `spec.checkpoint.adopt`: take over what another job has claimed.
         now: seconds since 1970.
         identity: tells this journal's fences from those of others; by default random.
+        keep: how many checkpoints retention leaves: positions name no others. None: there is no retention.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Journal:
         adopt: bool,
         now: Callable[[], float],
         identity: str | None = None,
+        keep: int | None = None,
     ) -> None:
         self._store = store
         self._uid = owner_uid
@@ -91,7 +93,10 @@ class Journal:
         self._adopt = adopt
         self._now = now
         self._identity = identity or secrets.token_hex(6)
+        self._keep = keep
         self._log = Appender(store, owner_uid)
+        self._said: History | None = None
+        """The log as the newest position had it."""
         self._opened = LogPosition(seq=-1)
 
     # --- reading ------------------------------------------------------------------------------
@@ -120,19 +125,20 @@ class Journal:
         Raises:
             OwnedByAnother: another job has claimed the prefix.
             AttemptTaken: the log holds this attempt or a higher one.
-            CheckpointMissing: `restore.step` is not visible.
         """
         return self.restore(generation, restore, None)
 
     def restore(self, generation: GenerationId, restore: Restore, receiver: Receiver | None) -> Opening:
         """Open the attempt, and hand the newest checkpoint over that is good; damaged ones on the way are quarantined.
 
+        A rollback whose checkpoint is gone is left out: the position says so, and the attempt starts from the newest checkpoint.
+
         Raises:
-            OwnedByAnother, AttemptTaken, CheckpointMissing: see open_attempt.
+            OwnedByAnother, AttemptTaken: see open_attempt.
         """
         authority = Authority(generation.attempt, generation.epoch)
         self._claim()
-        self._fence(generation, restore)
+        self._fence(generation)
         self._roll_back(authority, restore)
         while (kept := self._log.refresh().newest()) is not None:
             try:
@@ -150,8 +156,14 @@ class Journal:
     def _opening(self, generation: GenerationId, restore: Restore, manifest: Manifest | None) -> Opening:
         history = self._log.refresh()
         step = manifest.step if manifest else None
-        request = restore.request if restore.request in history.requests else None
-        self._opened = LogPosition(seq=-1, opened_attempt=generation.attempt, restored_step=step, request=request)
+        carried_out = restore.request in history.requests
+        opened = {
+            "opened_attempt": generation.attempt,
+            "restored_step": step,
+            "request": restore.request if carried_out else None,
+            "missing_request": restore.request if restore.kind == "Step" and not carried_out else None,
+        }
+        self._opened = self._opened.model_copy(update=opened)
         return Opening(step, manifest, self._position(history))
 
     def _claim(self) -> None:
@@ -169,13 +181,11 @@ class Journal:
 
         self._log.append(entry)
 
-    def _fence(self, generation: GenerationId, restore: Restore) -> None:
+    def _fence(self, generation: GenerationId) -> None:
         authority = Authority(generation.attempt, generation.epoch)
 
         def entry(history: History, seq: int) -> Entry | None:
             self._refuse_taken(history, generation)
-            # An attempt that could not start is not opened.
-            self._target(history, restore)
             return Fence(nonce=self._fence_nonce(generation), **self._frame(authority, seq))
 
         # Somebody may have opened a higher attempt since.
@@ -189,29 +199,17 @@ class Journal:
     def _fence_nonce(self, generation: GenerationId) -> str:
         return f"{generation.label()}-{self._identity}"
 
-    def _target(self, history: History, restore: Restore) -> Kept | None:
-        """The checkpoint to roll back to; None: no rollback, or this request was carried out before."""
-        if restore.kind != "Step" or restore.request in history.requests:
-            return None
-        target = history.at_step(restore.step) if restore.step is not None else None
-        if target is None:
-            steps = sorted({kept.step for kept in history.visible()})
-            raise CheckpointMissing(
-                f"spec.rollback.toStep: there is no checkpoint of step {restore.step}; "
-                f"{'there are: ' + ', '.join(map(str, steps[-POSITION_STEPS:])) if steps else 'there is none at all'}"
-            )
-        return target
-
     def _roll_back(self, authority: Authority, restore: Restore) -> None:
-        request = restore.request or f"a{authority.attempt}e{authority.epoch}"
+        """Hide what is past the target, once per request. Nobody can drop the target after the fence: it is there, or was lost before."""
+        if restore.kind != "Step" or restore.step is None:
+            return
+        step, request = restore.step, restore.request or f"a{authority.attempt}e{authority.epoch}"
 
         def entry(history: History, seq: int) -> Entry | None:
-            if request in history.requests:
+            target = history.at_step(step)
+            if target is None or request in history.requests:
                 return None
-            target = self._target(history, restore)
-            if target is None:
-                return None
-            return Rollback(step=target.step, save=target.save, request=request, nonce=_short(request), **self._frame(authority, seq))
+            return Rollback(step=step, save=target.save, request=request, nonce=_short(request), **self._frame(authority, seq))
 
         self._log.append(entry)
 
@@ -259,34 +257,51 @@ class Journal:
         step = int(save.partition("-")[0])
         return self._append(lambda seq: Quarantine(nonce=save, step=step, save=save, reason=reason[:1000], **self._frame(authority, seq)))
 
-    def pin(self, authority: Authority, step: int) -> LogPosition:
-        """Keep the checkpoint of `step` for good.
+    def pin(self, keep: Keep) -> LogPosition:
+        """Keep a checkpoint until the job goes back to it. The position that is returned says whether it is there.
 
-        Raises:
-            CheckpointMissing: there is no visible one.
+        Whoever asks, asks for the job: the entry has the log's own attempt and epoch. A request that was carried out needs no pin.
         """
-        kept = self._log.refresh().at_step(step)
-        if kept is None:
-            raise CheckpointMissing(f"there is no checkpoint of step {step} to pin")
-        return self._append(lambda seq: Pin(nonce=kept.save, step=step, save=kept.save, **self._frame(authority, seq)))
 
-    def apply_retention(self, authority: Authority, keep: int, protected_steps: Collection[int] = ()) -> list[str]:
+        def entry(history: History, seq: int) -> Entry | None:
+            return None if keep.request in history.requests else self._pin(history, keep.step, seq)
+
+        history = self._log.append(entry)
+        kept = self._ours(history, keep.step)
+        found = keep.request in history.requests or (kept is not None and kept.pinned)
+        self._opened = self._opened.model_copy(update={"asked": keep, "found": found})
+        return self._position(history)
+
+    def _pin(self, history: History, step: int, seq: int) -> Entry | None:
+        kept = self._ours(history, step)
+        if kept is None or kept.pinned:
+            return None
+        authority = Authority(history.attempt, history.epoch)
+        return Pin(nonce=f"{kept.save}-{seq}", step=step, save=kept.save, **self._frame(authority, seq))
+
+    def _ours(self, history: History, step: int) -> Kept | None:
+        """Return the checkpoint of a step, if the prefix is this job's."""
+        return history.at_step(step) if history.owner is not None and history.owner.owner_uid == self._uid else None
+
+    def apply_retention(self, authority: Authority, keep: int) -> list[str]:
         """Drop what need not be kept, first in the log, then in storage; also what an earlier death left of that, and the shards of
         saves that will never be whole.
+
+        A checkpoint that the newest position named stays until another position has left it out: a status names nothing that is gone.
 
         Args:
             authority: on whose behalf.
             keep: how many of the newest stay; fewer than two count as two.
-            protected_steps: steps that a request names which is not in the log yet.
 
         Returns:
             the labels of the saves whose objects were deleted.
         """
-
+        unnamed = None if self._said is None else set(to_drop(self._said, keep))
         stored = stored_saves(self._store)
 
         def entry(history: History, seq: int) -> Entry | None:
-            saves = tuple([*to_drop(history, keep, protected_steps), *overtaken(stored, history)][:1000])
+            given_up = [save for save in to_drop(history, keep) if unnamed is None or save in unnamed]
+            saves = tuple([*given_up, *overtaken(stored, history)][:1000])
             return Drop(nonce=_short(",".join(saves)), saves=saves, **self._frame(authority, seq)) if saves else None
 
         return sweep(self._store, stored, self._log.append(entry))
@@ -329,7 +344,9 @@ class Journal:
         return {"seq": seq, "attempt": authority.attempt, "epoch": authority.epoch, "time": self._now()}
 
     def _position(self, history: History) -> LogPosition:
-        return position_of(history, self._uid, self._store.uri, self._opened)
+        self._said = history
+        giving_up = () if self._keep is None else to_drop(history, self._keep)
+        return position_of(history, self._uid, self._store.uri, self._opened, giving_up)
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -23,12 +23,13 @@ from trainingjob_cli.probes.presence import presence
 from trainingjob_cli.reading.targets import step_of, target
 from trainingjob_cli.run import Logs, Plain, Shown, conclude, execute
 from trainingjob_operator.controllers.training_job.status.script import stopped_words
-from trainingjob_operator.engine.values import Manifest, ResourceKey
+from trainingjob_operator.engine.values import ResourceKey
 from trainingjob_operator.local import given
 from trainingjob_operator.local.clearing import end_all
-from trainingjob_operator.local.folder import in_charge, pid_in_charge
+from trainingjob_operator.local.folder import JobTakenError, in_charge, pid_in_charge
 from trainingjob_operator.local.jobs import LocalJobs, unknown
 from trainingjob_storage.appender import Appender
+from trainingjob_storage.position import steps_of
 
 _ANSWER_SECONDS = 30.0
 """How long `rollback` waits for whoever runs the job; a regroup takes a second."""
@@ -53,7 +54,7 @@ def rollback(
     namespace: Namespace = "default",
     state_dir: StateDir = None,
 ) -> None:
-    """Step a running or finished job back to a kept checkpoint, as if it had never gone further. That checkpoint is kept for good."""
+    """Step a running or finished job back to a kept checkpoint, as if it had never gone further. Until then that checkpoint is kept."""
     step_of(to_step)  # what is no step is refused before anything is read
     jobs, key = jobs_in(state_dir), key_of(name, namespace)
     job = find(jobs, key)
@@ -62,7 +63,7 @@ def rollback(
     asked = request or f"cli-{secrets.token_hex(4)}"
     if job.status.last_rollback_request == asked:
         raise Mistake(f"--request {asked}: it was carried out before; choose a new id")
-    step = _pinned(job, given.read(jobs.folder(key)), to_step)
+    step = _pinned(jobs, key, job, to_step)
     jobs.edit(key, lambda spec: {**spec, "rollback": {"toStep": step, "request": asked}, "suspend": False})
     if pid_in_charge(jobs.folder(key)) is not None:
         _follow(jobs, key, step, asked)
@@ -72,7 +73,7 @@ def rollback(
         say(f"job {name} is to go back to step {step} (request {asked}); nobody runs it now: trainingjob resume {name} does it")
 
 
-def _pinned(job: TrainingJob, manifests: Sequence[Manifest], word: str) -> int:
+def _pinned(jobs: LocalJobs, key: ResourceKey, job: TrainingJob, word: str) -> int:
     """Have the log keep the checkpoint that `word` means, and return its step.
 
     The same append chooses and pins it, so that retention cannot drop it before the job goes back to it, however fast steps are.
@@ -85,10 +86,22 @@ def _pinned(job: TrainingJob, manifests: Sequence[Manifest], word: str) -> int:
         chosen = kept.step
         if kept.pinned:
             return None
-        return Pin(seq=seq, nonce=kept.save, time=time.time(), step=kept.step, save=kept.save, attempt=history.attempt, epoch=history.epoch)
+        nonce = f"{kept.save}-{seq}"
+        return Pin(seq=seq, nonce=nonce, time=time.time(), step=kept.step, save=kept.save, attempt=history.attempt, epoch=history.epoch)
 
-    Appender(open_storage(job.spec.checkpoint.storage, manifests), job.metadata.uid).append(entry)
+    store = open_storage(job.spec.checkpoint.storage, given.read(jobs.folder(key)))
+    history = Appender(store, job.metadata.uid).append(entry)
+    _note(jobs, key, chosen, history)
     return chosen
+
+
+def _note(jobs: LocalJobs, key: ResourceKey, step: int, history: History) -> None:
+    """Name the pinned checkpoint in the status, if nobody runs the job: no worker reports it then, and an older one may be left out."""
+    with suppress(JobTakenError):
+        if pid_in_charge(jobs.folder(key)) is None and step not in find(jobs, key).status.checkpoints:
+            with in_charge(jobs.folder(key)):
+                status = find(jobs, key).status
+                jobs.write_status(key, status.model_copy(update={"checkpoints": steps_of(history)}).to_object())
 
 
 def _follow(jobs: LocalJobs, key: ResourceKey, step: int, request: str) -> None:

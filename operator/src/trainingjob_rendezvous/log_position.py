@@ -15,8 +15,8 @@ def merge(known: LogPosition | None, heard: LogPosition) -> LogPosition:
     newer, older = (heard, known) if heard.seq >= known.seq else (known, heard)
     if newer.opened_attempt >= older.opened_attempt:
         return newer
-    opening = {"opened_attempt": older.opened_attempt, "restored_step": older.restored_step, "request": older.request}
-    return newer.model_copy(update=opening)
+    opening = ("opened_attempt", "restored_step", "request", "missing_request")
+    return newer.model_copy(update={name: getattr(older, name) for name in opening})
 
 
 def refuses_to_open(generation: Generation, members: Iterable[Member], heard: LogPosition) -> bool:

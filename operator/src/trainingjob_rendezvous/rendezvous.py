@@ -28,6 +28,7 @@ from trainingjob_api.contract.messages import (
 )
 from trainingjob_api.contract.messages import Leaving as LeavingMessage
 from trainingjob_rendezvous.failures import Failures, with_leavers
+from trainingjob_rendezvous.keeper import is_obeyed, keeper, with_answer
 from trainingjob_rendezvous.log_position import merge, refuses_to_open
 from trainingjob_rendezvous.pulse import Pulse
 from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, widened
@@ -217,6 +218,7 @@ class Rendezvous:
             regroup=regroup,
             stop=intent.stop,
             save=intent.save,
+            keep=intent.keep if intent.keep is not None and agent == keeper(self.members.agents, history.generation) else None,
             checkpoint=self._durable(),
             done=self.decision.done,
             failed=intent.failed,
@@ -227,7 +229,7 @@ class Rendezvous:
         paces = [pace for agent in self.members.agents.values() for pace in agent.progress.values()]
         members, trouble = self.members.snapshot(), self.members.trouble()
         found = assemble(self._intent, self.history, self.decision, members, paces, self.failures, self.requests, trouble, self.still)
-        return found.model_copy(update={"links": self._links[:LONGEST_TEXT]})
+        return found.model_copy(update={"links": self._links[:LONGEST_TEXT], "keeps": is_obeyed(self.members.agents)})
 
     def live(self) -> Generation | None:
         """The generation that is forming or runs."""
@@ -316,7 +318,7 @@ class Rendezvous:
         agent.trouble = trouble
 
     def _take_log(self, agent: AgentId, heard: LogPosition) -> None:
-        log = merge(self.history.log, heard)
+        log = with_answer(merge(self.history.log, heard), self.history.log, heard, self.intent.keep)
         if log != self.history.log:
             self.events.append(f"log: entry {log.seq}, attempt {log.attempt}, checkpoint {log.checkpoint}")
         self.history = replace(self.history, log=log)

@@ -124,6 +124,7 @@ def urgent(report: Report) -> tuple[object, ...]:
         report.stalled,
         report.waits_for,
         report.links,
+        report.keeps,
     )
 
 
@@ -142,6 +143,8 @@ def _short(log: LogPosition | None) -> LogPosition | None:
             "quarantined": log.quarantined[-20:],
             "exported": log.exported[:LONGEST_TEXT] if log.exported is not None else None,
             "request": log.request[:LONGEST_TEXT] if log.request is not None else None,
+            "missing_request": log.missing_request[:LONGEST_TEXT] if log.missing_request is not None else None,
+            "asked": log.asked if log.asked is not None and len(log.asked.request) <= LONGEST_TEXT else None,
             "result": _metrics(log.result),
         }
     )

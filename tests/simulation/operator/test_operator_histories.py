@@ -28,9 +28,19 @@ class OperatorHistories(RuleBasedStateMachine):
         self.world = World()
         self.requests = 0
 
-    @initialize(volumes=st.booleans(), children_first=st.booleans())
-    def begin(self, volumes: bool, children_first: bool) -> None:
+    @initialize(
+        volumes=st.booleans(),
+        children_first=st.booleans(),
+        retained=st.sampled_from([2, 99]),
+        keeps=st.sampled_from([True, True, False]),
+        steps=st.sampled_from([0, 0, 10, 17]),
+    )
+    def begin(self, volumes: bool, children_first: bool, retained: int, keeps: bool, steps: int) -> None:
+        """`keeps`: the workers are new enough to keep a rollback's checkpoint when they are asked to. `steps`: what was trained before."""
         self.world.nodes.volumes, self.world.children_first = volumes, children_first
+        self.world.log.retained, self.world.rollbacks.keeps = retained, keeps
+        for _ in range(steps):
+            self.go_on(1)
 
     @rule(killed_after=st.none() | st.integers(0, 8))
     def operate(self, killed_after: int | None) -> None:
@@ -108,6 +118,20 @@ class OperatorHistories(RuleBasedStateMachine):
         self.requests += 1
         self.world.edit(rollback={"toStep": step, "request": f"request-{self.requests}"})
 
+    @precondition(lambda self: self.world.running and self.world.status.checkpoints)
+    @rule(data=st.data(), steps=st.integers(1, 8))
+    def roll_back_while_it_trains(self, data: st.DataObject, steps: int) -> None:
+        """To a checkpoint that the status names, which retention may drop in these steps."""
+        self.roll_back(data.draw(st.sampled_from(self.world.status.checkpoints)))
+        self.world.train()
+        self.world.deliver()
+        self.go_on(steps)
+
+    @rule(mute=st.booleans())
+    def answer_late(self, mute: bool) -> None:
+        """Whoever is to keep a rollback's checkpoint does not answer, or does again."""
+        self.world.rollbacks.mute = mute
+
     @rule(replicas=st.integers(2, 5))
     def scale(self, replicas: int) -> None:
         self.world.edit(workers={"replicas": replicas, "minReplicas": 2})
@@ -134,7 +158,7 @@ class OperatorHistories(RuleBasedStateMachine):
     def teardown(self) -> None:
         world = self.world
         world.speak()
-        world.claims.stall = ""
+        world.claims.stall, world.rollbacks.mute = "", False
         self._find_nodes_with_claims()
         world.edit(suspend=False)
         for _ in range(400):
@@ -168,6 +192,8 @@ class OperatorHistories(RuleBasedStateMachine):
         assert last.status == seen.job.status
         assert (last.create, last.delete, last.intent, last.events, last.requeue_after) == ((), (), None, (), None)
         assert not [pod for pod in world.pods.values() if pod.role is Role.RENDEZVOUS or pod.phase is PodPhase.RUNNING]
+        asked = seen.job.spec.rollback
+        assert asked is None or seen.job.status.last_rollback_request == asked.request, "every request has its answer"
 
 
 OperatorHistories.TestCase.settings = settings(

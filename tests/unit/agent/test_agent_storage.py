@@ -14,7 +14,19 @@ from blake3 import blake3
 
 from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import retried
-from trainingjob_api.contract.messages import Beat, Commit, GenerationId, LogPosition, MemberId, MemberReport, Phase, Restore, Saved, SaveId
+from trainingjob_api.contract.messages import (
+    Beat,
+    Commit,
+    GenerationId,
+    Keep,
+    LogPosition,
+    MemberId,
+    MemberReport,
+    Phase,
+    Restore,
+    Saved,
+    SaveId,
+)
 from trainingjob_api.contract.runtime import ExitCode
 from trainingjob_api.storage.manifest import Position, TensorSlice, slices_json
 from trainingjob_storage.errors import Refused, Unreachable
@@ -180,13 +192,49 @@ async def test_storage_of_another_job_is_told_with_the_field(scene: Scene) -> No
         assert (await running.words()).code == ExitCode.FENCED
 
 
-async def test_a_missing_checkpoint_is_a_user_error(scene: Scene) -> None:
-    async with scene.agent(settings={"failed_seconds": 0.1}) as running:
-        puppet = await scene.puppets.next()
-        puppet.say("open", generation=[1, 1, 1], restore={"kind": "Step", "step": 7, "request": "r"})
-        words = await running.words()
-    assert words.code == ExitCode.USER_ERROR
-    assert "no checkpoint of step 7" in words.message
+async def test_a_rollback_whose_checkpoint_is_gone_starts_from_the_newest_one_and_is_told(scene: Scene) -> None:
+    async with scene.agent():
+        puppet, arena = await with_arena(scene)
+        await opened(puppet)
+        await snapshot(puppet, arena)
+        await commit(scene, await scene.rendezvous.next(Saved))
+        puppet.say("open", generation=[2, 1, 1], restore={"kind": "Step", "step": 7, "request": "r"})
+        answer = await puppet.hears("opened")
+        assert json.loads(answer["manifest"])["step"] == 4
+        position = await scene.rendezvous.next(LogPosition, lambda position: position.opened_attempt == 2)
+        assert (position.restored_step, position.request, position.missing_request) == (4, None, "r")
+
+
+async def test_a_checkpoint_that_a_rollback_waits_for_is_pinned_and_the_answer_is_told(scene: Scene) -> None:
+    async with scene.agent():
+        puppet, arena = await with_arena(scene)
+        await opened(puppet)
+        await snapshot(puppet, arena)
+        await commit(scene, await scene.rendezvous.next(Saved))
+        for step, found in ((7, False), (4, True)):
+            wanted = Keep(step=step, request="r")
+            await scene.rendezvous.say(orders(keep=wanted))
+            answer = await scene.rendezvous.next(LogPosition, lambda position, wanted=wanted: position.asked == wanted)  # type: ignore[misc]
+            assert answer.found is found
+        heard = len(scene.rendezvous.heard)
+        await scene.rendezvous.stop()
+        await scene.rendezvous.start()
+        assert await scene.rendezvous.next(LogPosition, after=heard) == answer, "whoever is new hears it too"
+    pin = json.loads(max((scene.storage / "log").iterdir()).read_text())
+    assert (pin["kind"], pin["step"]) == ("pin", 4)
+
+
+async def test_a_store_that_fails_keeps_a_rollback_waiting_until_it_works(scene: Scene) -> None:
+    another_journal(scene).open_attempt(GenerationId(1, 1, 1), Restore())
+    first, away = scene.storage / "log" / "00000000.json", scene.storage / "away.json"
+    first.rename(away)
+    async with scene.agent():
+        await scene.puppets.next()
+        await scene.rendezvous.say(orders(keep=Keep(step=4, request="r")))
+        await scene.rendezvous.next(Beat, lambda beat: "log/00000000.json is missing" in beat.trouble)
+        away.rename(first)
+        answer = await scene.rendezvous.next(LogPosition)
+        assert (answer.asked, answer.found) == (Keep(step=4, request="r"), False)
 
 
 async def test_an_export_ends_the_log_with_done(scene: Scene) -> None:

@@ -1,6 +1,7 @@
 """`trainingjob rollback`: which checkpoint is meant, and how it is kept until the job goes back to it."""
 
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from trainingjob_api.status import Condition, Status
 from trainingjob_api.storage.retention import to_drop
 from trainingjob_cli.__main__ import main
 from trainingjob_cli.archive import read_history
+from trainingjob_cli.context import find
+from trainingjob_cli.control import _pinned
+from trainingjob_cli.session import outcome_of
 from trainingjob_operator.local.folder import in_charge
 from trainingjob_operator.local.jobs import LocalJobs
 from unit.cli.stored import KEY, make_stored, uid_of, write_log
@@ -30,7 +34,7 @@ def test_a_rollback_is_an_edit_of_the_spec_to_a_checkpoint_that_is_pinned(
     assert "nobody runs it now: trainingjob resume digits does it" in capsys.readouterr().err
     history = read_history(Storage(uri=f"file://{folder}/storage"))
     assert [kept.step for kept in history.visible() if kept.pinned] == [step]
-    assert to_drop(history, 2, ()) == [kept.save for kept in history.visible() if kept.step not in (step, 20, 30)]
+    assert to_drop(history, 2) == [kept.save for kept in history.visible() if kept.step not in (step, 20, 30)]
     assert main(["rollback", "digits", "--to-step", word, "--request", "r2"]) == 0
     assert read_history(Storage(uri=f"file://{folder}/storage")).seq == history.seq, "it is pinned already"
 
@@ -68,3 +72,17 @@ def test_a_request_that_was_carried_out_is_not_asked_again(folder: Path, capsys:
     make_stored(folder, Status(last_rollback_request="r1"))
     assert main(["rollback", "digits", "--to-step", "10", "--request", "r1"]) == 2
     assert "--request r1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_the_status_of_a_job_at_rest_names_the_pinned_checkpoint_though_twenty_are_newer(folder: Path, taken: bool) -> None:
+    newest = tuple(range(60, 260, 10))
+    finished = Condition(type="Complete", status="True", reason="Succeeded")
+    jobs = make_stored(folder, Status(phase="Succeeded", attempt=1, checkpoints=newest, conditions=(finished,)))
+    write_log(folder, *range(10, 260, 10), owner=uid_of(jobs))
+    with in_charge(jobs.folder(KEY)) if taken else nullcontext():
+        _pinned(jobs, KEY, find(jobs, KEY), "10")
+    status = find(jobs, KEY).status
+    assert status.checkpoints == (newest if taken else (10, *newest[1:])), "while somebody runs the job its workers report"
+    jobs.edit(KEY, lambda spec: {**spec, "rollback": {"toStep": 10, "request": "r1"}})
+    assert (outcome_of(find(jobs, KEY), status) is None) is not taken

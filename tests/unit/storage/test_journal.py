@@ -10,7 +10,7 @@ from trainingjob_api.storage.entries import Authority
 from trainingjob_api.storage.layout import Label
 from trainingjob_api.storage.manifest import parse_manifest
 from trainingjob_storage.checkpoints import read_shards
-from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother, Unreachable
+from trainingjob_storage.errors import AttemptTaken, Corrupt, Fenced, NotWhole, OwnedByAnother, Unreachable
 from trainingjob_storage.fronts import read_slices
 from trainingjob_storage.journal import Journal
 
@@ -210,12 +210,13 @@ def test_a_rollback_is_carried_out_once_per_request(store, opened):
     assert (opening.step, opening.position.request) == (20, "r1")
 
 
-def test_a_rollback_to_an_unknown_step_lists_the_known_ones_and_fences_nothing(store, opened):
+def test_a_rollback_whose_checkpoint_is_gone_starts_from_the_newest_one_and_says_so(store, opened):
     save(opened, store, 10)
     save(opened, store, 20)
-    with pytest.raises(CheckpointMissing, match=r"spec\.rollback\.toStep.*15.*10, 20"):
-        journal(store).open_attempt(generation(2), Restore(kind="Step", step=15, request="r1"))
-    assert journal(store).position().attempt == 1
+    opening = journal(store).open_attempt(generation(2), Restore(kind="Step", step=15, request="r1"))
+    assert (opening.step, opening.position.opened_attempt) == (20, 2)
+    assert (opening.position.request, opening.position.missing_request) == (None, "r1")
+    assert journal(store).history().rollback is None
 
 
 def test_a_rollback_without_a_request_id_is_carried_out(store, opened):

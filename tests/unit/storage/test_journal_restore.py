@@ -5,7 +5,7 @@ import pytest
 from storage_fakes import DiedError, MemoryStore, Watched, dying, nothing, shard_bytes, write_shards
 from trainingjob_api.contract.messages import GenerationId, Restore
 from trainingjob_api.storage.entries import Authority
-from trainingjob_storage.errors import CheckpointMissing, Unreachable
+from trainingjob_storage.errors import Unreachable
 from trainingjob_storage.journal import Journal
 
 FIRST = GenerationId(1, 1, 1)
@@ -108,17 +108,13 @@ def test_a_store_that_fails_quarantines_nothing(store):
     assert journal(store).position().quarantined == ()
 
 
-def test_retention_deletes_what_is_dropped_and_pins_stay(store):
+def test_retention_deletes_what_is_dropped(store):
     writer = journal(store)
-    writer.pin(BY, 10)
-    for step in (40, 50):
-        writer.commit(write_shards(store, FIRST, step), 1)
-    assert writer.apply_retention(BY, 2) == ["00000020-a1e1n1", "00000030-a1e1n1"]
+    writer.commit(write_shards(store, FIRST, 40), 1)
+    assert writer.apply_retention(BY, 2) == ["00000010-a1e1n1", "00000020-a1e1n1"]
     assert store.list(folder(20)) == []
-    assert writer.position().checkpoints == (10, 40, 50)
+    assert writer.position().checkpoints == (30, 40)
     assert writer.apply_retention(BY, 2) == []
-    with pytest.raises(CheckpointMissing):
-        writer.pin(BY, 20)
 
 
 def test_a_drop_is_in_the_log_before_anything_is_deleted(store):

@@ -213,8 +213,8 @@ def test_parsing_never_fails_otherwise(data):
 # --- retention ----------------------------------------------------------------------------
 
 
-def dropped_steps(log, keep, protected=()):
-    return [int(label[:8]) for label in to_drop(log.history, keep, protected)]
+def dropped_steps(log, keep):
+    return [int(label[:8]) for label in to_drop(log.history, keep)]
 
 
 def test_the_newest_ones_stay_and_never_fewer_than_two():
@@ -224,11 +224,16 @@ def test_the_newest_ones_stay_and_never_fewer_than_two():
     assert dropped_steps(log, 0) == [10, 20]
 
 
-def test_pinned_ones_targets_and_protected_steps_stay():
-    log = Log().fence().save(10).save(20).fence().add(Rollback, step=10, request="r")
-    log.save(30).save(40).save(50).save(60).save(70)
-    log.add(Pin, step=30, save=log.label(30))
-    assert dropped_steps(log, 2, {40}) == [50]
+def test_a_pinned_one_stays_until_a_rollback_another_pin_or_the_first_fence_after_the_end():
+    log = Log().fence().save(10).save(20).save(30).save(40)
+    log.add(Pin, step=10, save=log.label(10))
+    assert dropped_steps(log, 2) == [20]
+    assert dropped_steps(log.fence(), 2) == [20], "a resume ends no pin"
+    assert dropped_steps(log.add(Pin, step=20, save=log.label(20)), 2) == [10]
+    assert dropped_steps(log.add(Done), 2) == [10]
+    assert dropped_steps(log.fence(), 2) == [10, 20]
+    log.add(Pin, step=20, save=log.label(20))
+    assert dropped_steps(log.fence().add(Rollback, step=20, request="r").save(50).save(60), 2) == [10, 20]
 
 
 def test_the_newest_healthy_one_stays():

@@ -134,6 +134,7 @@ async def test_every_field_of_a_report_but_the_figures_calls_for_a_pass():
         "stalled": "Data",
         "waits_for": "worker 1 waits",
         "not_finite": "loss is NaN",
+        "keeps": True,
         "links": "workers 0 and 2 cannot reach each other",
         "epoch": 9,
     }

@@ -167,8 +167,7 @@ def test_a_key_that_is_lost_stops_no_pass_and_is_not_forgotten() -> None:
 
 
 def test_the_intent_says_all_that_is_wanted() -> None:
-    stop = StopRecord(request="suspend-3", time=NOW)
-    intent = plan(make_seen(make_job(make_status(stop=stop), suspend=True)), SETTINGS, NOW).intent
+    intent = plan(make_seen(make_job(make_status(stop=StopRecord(request="suspend-3", time=NOW)), suspend=True)), SETTINGS, NOW).intent
     assert intent is not None
     assert intent.model_dump(mode="json") == {
         "type": "intent",
@@ -181,6 +180,7 @@ def test_the_intent_says_all_that_is_wanted() -> None:
         "processes_per_worker": 1,
         "build": "build",
         "save": None,
+        "keep": None,
         "stop": {"request": "suspend-3", "save": True},
         "failed": None,
     }

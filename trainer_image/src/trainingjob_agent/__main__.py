@@ -47,7 +47,7 @@ def build(settings: Settings, console: Console) -> Agent:
     store = open_store(storage.uri, storage.endpoint_url, storage.region, settings.environ)
     trouble = Trouble()
     answers = Answers(store, trouble)
-    journal = Journal(store, told.job_uid, told.job, told.build, checkpoint.adopt, time.time)
+    journal = Journal(store, told.job_uid, told.job, told.build, checkpoint.adopt, time.time, keep=checkpoint.keep)
 
     def history(moved: Callable[[LogPosition], None]) -> History:
         return History(store, journal, keep=checkpoint.keep, attempts=settings.attempts, trouble=trouble, moved=moved, answers=answers)

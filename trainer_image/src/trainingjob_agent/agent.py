@@ -31,6 +31,7 @@ from trainingjob_api.contract.messages import (
     Commit,
     GenerationId,
     Hello,
+    Keep,
     Leaving,
     LogPosition,
     MemberId,
@@ -92,6 +93,7 @@ class Agent:
         self._saving = 0
         self._outcome: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None] | None = None
         self._killed = False
         self._grace_over_at: float | None = None
         """When the grace of this agent's own SIGTERM is over, on the monotonic clock."""
@@ -230,6 +232,7 @@ class Agent:
             address=told.address,
             epoch=outbox.epoch,
             generation=outbox.generation,
+            keeps=True,
             orders=outbox.orders,
             members=outbox.members([slot.report for slot in self.slots], time.monotonic()),
         )
@@ -264,6 +267,8 @@ class Agent:
             return
         if before is not None and (orders.checkpoint or 0) > (before.checkpoint or 0):
             self._trouble.clear()
+        if orders.keep != (before.keep if before is not None else None):
+            self._keep(orders.keep)
         for slot in self.slots:
             slot.told(orders)
         self._changed.set()
@@ -271,6 +276,12 @@ class Agent:
             self._fail(orders.failed)
         elif orders.done:
             self._spawn(self._done(orders))
+
+    def _keep(self, wanted: Keep | None) -> None:
+        """Keep this checkpoint for a rollback, and no longer try to keep another one."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._keeping = self._spawn(self._history.keep(wanted)) if wanted is not None else None
 
     def _fail(self, reason: str) -> None:
         own = next((slot.report.failure for slot in self.slots if slot.report.failure is not None), None)

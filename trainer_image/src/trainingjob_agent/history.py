@@ -18,16 +18,17 @@ from trainingjob_agent.process.failure import ForeignStorageError, UserMistakeEr
 from trainingjob_agent.trouble import Trouble
 from trainingjob_agent.uploads import RETRY, retried
 from trainingjob_api.contract.channel import ExportModel, Opened, Released
-from trainingjob_api.contract.messages import Commit, GenerationId, LogPosition, Restore, SaveId
+from trainingjob_api.contract.messages import Commit, GenerationId, Keep, LogPosition, Restore, SaveId
 from trainingjob_api.storage.entries import Authority
 from trainingjob_api.storage.layout import Label
 from trainingjob_api.storage.manifest import Manifest
-from trainingjob_storage.errors import AttemptTaken, CheckpointMissing, Corrupt, Fenced, NotWhole, OwnedByAnother, Refused, StorageError
+from trainingjob_storage.errors import AttemptTaken, Corrupt, Fenced, NotWhole, OwnedByAnother, Refused, StorageError
 from trainingjob_storage.journal import Journal, Opening
 from trainingjob_storage.store import Store, probe
 
 logger = logging.getLogger(__name__)
 _OPENING = "opening the attempt"
+_KEEPING = "keeping a checkpoint for a rollback"
 
 
 class _Shards:
@@ -73,7 +74,7 @@ class History:
         self._answers = answers
         self._store = store
         self._journal = journal
-        self._keep = keep
+        self._retained = keep
         self._attempts = attempts
         self._trouble = trouble
         self._moved = moved
@@ -88,7 +89,7 @@ class History:
 
         Raises:
             ForeignStorageError: the storage belongs to another job.
-            UserMistakeError: it refuses, or lacks the wanted checkpoint.
+            UserMistakeError: it refuses.
         """
         shards = _Shards(files)
 
@@ -106,7 +107,7 @@ class History:
             return Opened(error=str(error), generation=generation)
         except OwnedByAnother as error:
             raise ForeignStorageError(str(error)) from error
-        except (CheckpointMissing, Refused) as error:
+        except Refused as error:
             raise UserMistakeError(str(error)) from error
         except Fenced as error:
             self._trouble.failed(_OPENING, error)
@@ -121,13 +122,13 @@ class History:
         """Open the attempt. A log that cannot be read may be in the middle of being put back: it is read again, until the caller ends it.
 
         Raises:
-            Refused, Fenced, CheckpointMissing: trying again is useless.
+            Refused, Fenced: trying again is useless.
         """
         tries = 0
         while True:
             try:
                 return await retried(_OPENING, read, self._pool, None, self._trouble, self._answers)
-            except (Refused, Fenced, CheckpointMissing):
+            except (Refused, Fenced):
                 raise
             except StorageError as error:
                 tries += 1
@@ -157,6 +158,21 @@ class History:
         finally:
             self._committing.discard(commit.save)
         await self._tidy(Authority(commit.save.generation.attempt, max(epoch, commit.save.generation.epoch)))
+
+    async def keep(self, wanted: Keep) -> None:
+        """Pin the checkpoint of a rollback, or find that it is gone, and report which. A failing store is tried again without end."""
+        tries = 0
+        while True:
+            try:
+                found = await retried(_KEEPING, lambda: self._journal.pin(wanted), self._pool, None, self._trouble, self._answers)
+            except StorageError as error:
+                tries += 1
+                self._trouble.failed(_KEEPING, error)
+                await asyncio.sleep(RETRY.seconds(tries, random.random()))
+            else:
+                logger.info("checkpoint %d %s", wanted.step, "is kept for a rollback" if found.found else "is not there to go back to")
+                self._moved(found)
+                return
 
     async def export(self, lease: Lease, model: ExportModel, epoch: int) -> Released:
         """Keep the finished model, then end the log with `done`. A store that cannot be reached is waited for."""
@@ -200,7 +216,7 @@ class History:
 
     async def _tidy(self, authority: Authority) -> None:
         def tidy() -> LogPosition:
-            self._journal.apply_retention(authority, self._keep)
+            self._journal.apply_retention(authority, self._retained)
             return self._journal.position()
 
         try:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, TypeAdapter
 
-from trainingjob_api.contract.messages import Failure, GenerationId, LogPosition, Record, Restore, Stop
+from trainingjob_api.contract.messages import Failure, GenerationId, Keep, LogPosition, Record, Restore, Stop
 
 MAX_REPORT_BYTES = 64 << 10
 """A longer report is refused unread."""
@@ -44,6 +44,8 @@ class Intent(Record):
     """Members of another build are refused."""
     save: str | None = None
     """A request for a checkpoint now, carried out once per id. Reserved: rendezvous and trainer know it, no operator sends it yet."""
+    keep: Keep | None = None
+    """The checkpoint of a rollback that waits for it: one agent pins it. The answer is in `Report.log`."""
     stop: Stop | None = None
     failed: str | None = None
     """The job has failed for good: everybody exits."""
@@ -103,6 +105,8 @@ class Report(Record):
     not_finite: str | None = None
     """As Progress.not_finite, of the member that is furthest."""
     log: LogPosition | None = None
+    keeps: bool = False
+    """`Intent.keep` is or will be obeyed: not all connected agents are too old for it. False also of a rendezvous that is too old."""
     state_lost: bool = False
     """No member holds the attempt's state any more: only a new attempt can go on, from a checkpoint."""
     failures: tuple[Failure, ...] = Field(default=(), max_length=20)

@@ -167,6 +167,14 @@ class Saved(Record):
     """JSON of trainingjob_api.storage.manifest.Position: the same from every rank (data position, digest, metrics)."""
 
 
+class Keep(Record):
+    """A checkpoint that a rollback asks for, to be kept until the job goes back to it."""
+
+    step: int
+    request: str
+    """The id of the rollback request."""
+
+
 class LogPosition(Record):
     """The newest the sender knows of the job's log."""
 
@@ -181,13 +189,19 @@ class LogPosition(Record):
     checkpoint_time: float | None = None
     """When that checkpoint was committed, in seconds since 1970 by its writer's clock."""
     checkpoints: tuple[int, ...] = ()
-    """Steps of the visible checkpoints, oldest first, at most the newest 20."""
+    """Steps of the visible checkpoints that retention leaves, oldest first: at most 20, the pinned one and the newest."""
     opened_attempt: int = 0
     """The attempt that this agent opened (fenced), if it did."""
     restored_step: int | None = None
     """The step that the opened attempt starts from."""
     request: str | None = None
     """The rollback request that was carried out when the attempt was opened."""
+    missing_request: str | None = None
+    """The rollback request whose checkpoint was gone when the attempt was opened, which therefore starts from the newest one."""
+    asked: Keep | None = None
+    """The newest of `Orders.keep` that the sender has answered."""
+    found: bool = False
+    """The answer: the log keeps that checkpoint until the job goes back to it. False: it is not there."""
     quarantined: tuple[int, ...] = ()
     """Steps of checkpoints found corrupt, newest last, at most 20."""
     exported: str | None = None
@@ -239,6 +253,8 @@ class Hello(Record):
     """The highest epoch this agent has seen; a rendezvous of a lower one stands down."""
     generation: GenerationId | None = None
     """The highest generation this agent has seen."""
+    keeps: bool = False
+    """The agent obeys `Orders.keep`."""
     orders: Orders | None = None
     """The newest orders heard, so that a restarted rendezvous can adopt a running generation."""
     members: tuple[MemberReport, ...] = ()
@@ -329,6 +345,8 @@ class Orders(Record):
     stop: Stop | None = None
     save: str | None = None
     """A request for a checkpoint now; done once per id."""
+    keep: Keep | None = None
+    """A checkpoint that this agent is to pin in the log, and to say whether it is there. Sent to one agent at a time."""
     checkpoint: int | None = None
     """Step of the newest committed checkpoint."""
     done: bool = False

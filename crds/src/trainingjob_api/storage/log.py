@@ -52,6 +52,7 @@ class Kept:
     """By a rollback to an earlier step."""
     quarantined: bool = False
     pinned: bool = False
+    """A rollback is to go back to it. True of one checkpoint at most."""
 
     @property
     def visible(self) -> bool:
@@ -221,6 +222,8 @@ class _Fold:
             case Claim():
                 self._take_over(entry)
             case Fence():
+                if self.history.done is not None:
+                    self._unpin()
                 self.history = replace(self.history, done=None)
             case Export():
                 self.history = replace(self.history, exported=entry)
@@ -244,10 +247,10 @@ class _Fold:
             case Rollback():
                 self._roll_back(entry)
             case Quarantine():
-                if self._mark(entry.save, quarantined=True):
+                if self._quarantine(entry.save):
                     self.history = replace(self.history, quarantined=(*self.history.quarantined, entry.step))
             case Pin():
-                self._mark(entry.save, pinned=True)
+                self._pin(entry.save)
             case Drop():
                 for save in entry.saves:
                     if self.checkpoints.pop(save, None) is not None:
@@ -256,14 +259,25 @@ class _Fold:
             case _:
                 pass
 
-    def _mark(self, save: str, *, quarantined: bool = False, pinned: bool = False) -> bool:
+    def _quarantine(self, save: str) -> bool:
         kept = self.checkpoints.get(save)
         if kept is None:
             return False
-        self.checkpoints[save] = replace(kept, quarantined=kept.quarantined or quarantined, pinned=kept.pinned or pinned)
+        self.checkpoints[save] = replace(kept, quarantined=True)
         return True
 
+    def _pin(self, save: str) -> None:
+        self._unpin()
+        if save in self.checkpoints:
+            self.checkpoints[save] = replace(self.checkpoints[save], pinned=True)
+
+    def _unpin(self) -> None:
+        for save, kept in self.checkpoints.items():
+            if kept.pinned:
+                self.checkpoints[save] = replace(kept, pinned=False)
+
     def _roll_back(self, entry: Rollback) -> None:
+        self._unpin()
         for save, kept in self.checkpoints.items():
             if kept.step > entry.step:
                 self.checkpoints[save] = replace(kept, hidden=True)

@@ -13,20 +13,18 @@ KEEP_ASIDE = 2
 """So many of the hidden and quarantined ones are kept, for a person to look at."""
 
 
-def to_drop(history: History, keep: int, protected_steps: Collection[int] = ()) -> list[str]:
+def to_drop(history: History, keep: int) -> list[str]:
     """The labels of the saves to drop, oldest first.
 
     Args:
         history: the whole log.
         keep: how many of the newest visible ones stay; fewer than two count as two.
-        protected_steps: steps that a request names that is not in the log yet.
     """
     visible = history.visible()
     aside = sorted((kept for kept in history.checkpoints.values() if not kept.visible), key=lambda kept: kept.entry.seq)
     staying = {kept.save for kept in visible[-max(keep, KEEP_AT_LEAST) :]}
     staying.update(kept.save for kept in aside[-KEEP_ASIDE:])
-    staying.update(kept.save for kept in visible if _wanted(kept, history, protected_steps))
-    staying.update(kept.save for kept in aside if kept.pinned)
+    staying.update(kept.save for kept in [*visible, *aside] if kept.pinned)
     # With the newest healthy one stays the one that shows it: without that it would not count as healthy.
     staying.update(kept.save for kept in history.evidence_of_health())
     candidates = sorted([*visible, *aside], key=lambda kept: kept.entry.seq)
@@ -53,8 +51,3 @@ def _is_overtaken(save: Label, newest: Kept, history: History) -> bool:
     if generation is None or generation.attempt != history.attempt or save.step >= newest.step:
         return False
     return str(save) not in history.checkpoints and str(save) not in history.dropped
-
-
-def _wanted(kept: Kept, history: History, protected_steps: Collection[int]) -> bool:
-    target = history.rollback.step if history.rollback else None
-    return kept.pinned or kept.step == target or kept.step in protected_steps

@@ -72,6 +72,8 @@ class Agent:
     last_heard: float
     claim: Orders | None
     """The orders it named in its Hello."""
+    keeps: bool = False
+    """It obeys `Orders.keep`."""
     leaving: bool = False
     trouble: str = ""
     """What keeps it from storage."""
@@ -96,7 +98,7 @@ class Members:
         """Take in an agent, or its new connection: what it says now replaces all that it said before."""
         agent_id = AgentId(hello.worker, hello.incarnation)
         old = self.agents.get(agent_id)
-        agent = Agent(agent_id, hello.address, hello.build, now, now, hello.orders)
+        agent = Agent(agent_id, hello.address, hello.build, now, now, hello.orders, hello.keeps)
         if old is not None:
             agent.connected_at = old.connected_at
             agent.members = {

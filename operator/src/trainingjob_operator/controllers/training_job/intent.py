@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from trainingjob_api.contract.intent import Intent, WorkerSeat
 from trainingjob_api.contract.messages import Restore, Stop
-from trainingjob_operator.controllers.training_job.policy import Course, Decision
+from trainingjob_operator.controllers.training_job.policy import Course, Decision, rollback
 from trainingjob_operator.controllers.training_job.policy.finished import ended
 from trainingjob_operator.controllers.training_job.policy.replacement import is_lost_for_good
 from trainingjob_operator.controllers.training_job.policy.suspend import is_suspended
@@ -73,6 +73,7 @@ def intent(seen: Observed, decision: Decision) -> Intent | None:
         min_workers=min(workers.minimum, workers.replicas),
         processes_per_worker=workers.processes_per_worker,
         build=seen.job.status.build,
+        keep=rollback.keep(seen),
         stop=Stop(request=stop.request) if stop is not None else None,
         failed=outcome.message if outcome is not None and not outcome.complete else None,
     )

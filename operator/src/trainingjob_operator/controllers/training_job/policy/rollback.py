@@ -1,11 +1,13 @@
 """Going back to a kept checkpoint, once per request id. Pure.
 
-A request is *pending* until an attempt carries it, *begun* until the log says that it is carried out, then *done*. A request
-for a step that is not there is answered and done with, and the job goes on.
+A request is *pending* until an attempt carries it, *begun* until the log says that it is carried out, then *done*. While workers run, a
+pending one waits until one of them has pinned its checkpoint in the log, so that retention cannot drop it before the attempt is opened.
+A request for a step that is not there is answered and done with, and the job goes on.
 """
 
 from __future__ import annotations
 
+from trainingjob_api.contract.messages import Keep
 from trainingjob_api.status import RestorePoint
 from trainingjob_operator.controllers.training_job.policy.wanted import Wanted, current_report
 from trainingjob_operator.controllers.training_job.state import Observed
@@ -23,13 +25,24 @@ def steps(seen: Observed) -> tuple[int, ...]:
     return report.log.checkpoints if report is not None and report.log is not None else seen.job.status.checkpoints
 
 
-def refusal(seen: Observed) -> str:
-    """Why the request cannot be carried out; "" if it can, or if there is none, or if it has begun."""
+def keep(seen: Observed) -> Keep | None:
+    """Return the checkpoint that a worker is to pin: that of a request which no attempt carries yet."""
     rollback = seen.job.spec.rollback
-    if rollback is None or not asked(seen) or _begun(seen) or rollback.to_step in steps(seen):
-        return ""
+    if rollback is None or not asked(seen) or _begun(seen):
+        return None
+    return Keep(step=rollback.to_step, request=rollback.request)
+
+
+def refusal(seen: Observed) -> str:
+    """Why a request cannot be carried out; "" if it can, if nobody knows yet, or if there is none."""
+    point, words = seen.job.status.restore, "Ask again with a new request"
     known = ", ".join(map(str, steps(seen))) or "none yet"
-    return f"rollback.toStep: there is no checkpoint of step {rollback.to_step}; there are: {known}. Ask again with a new request"
+    if _is_refused(seen) and (rollback := seen.job.spec.rollback) is not None:
+        return f"rollback.toStep: there is no checkpoint of step {rollback.to_step}; there are: {known}. {words}"
+    if _is_vanished(seen):
+        lost = f"checkpoint {point.step} was lost before the job could go back to it"
+        return f"rollback.toStep: {lost}; training went on from the newest one. {words}"
+    return ""
 
 
 def pending(seen: Observed) -> RestorePoint | None:
@@ -49,9 +62,9 @@ def done(seen: Observed) -> str | None:
     """The id of the last request that needs nothing more."""
     status, report = seen.job.status, current_report(seen)
     rollback = seen.job.spec.rollback
-    if rollback is not None and (refusal(seen) or not asked(seen)):
+    if rollback is not None and (_is_refused(seen) or not asked(seen)):
         return rollback.request
-    if status.restore.request is not None and _has_failed(seen):
+    if status.restore.request is not None and (_has_failed(seen) or _is_vanished(seen)):
         return status.restore.request
     carried_out = report.log.request if report is not None and report.log is not None else None
     if carried_out is not None and carried_out == status.restore.request:
@@ -73,9 +86,45 @@ def carried(seen: Observed, wanted: Wanted) -> Wanted:
 
 def _point(seen: Observed) -> RestorePoint | None:
     rollback = seen.job.spec.rollback
-    if rollback is None or not asked(seen) or rollback.to_step not in steps(seen):
+    if rollback is None or not asked(seen) or not _is_there(seen, Keep(step=rollback.to_step, request=rollback.request)):
         return None
     return RestorePoint(kind="Step", step=rollback.to_step, request=rollback.request)
+
+
+def _is_there(seen: Observed, wanted: Keep) -> bool | None:
+    """Return whether the checkpoint is there and stays; None: a worker has yet to say so."""
+    report = current_report(seen)
+    if _is_at_rest(seen):
+        return wanted.step in steps(seen)
+    if report is None:
+        return None
+    if not report.keeps:  # of an older version
+        return wanted.step in steps(seen)
+    return report.log.found if report.log is not None and report.log.asked == wanted else None
+
+
+def _is_refused(seen: Observed) -> bool:
+    """The spec's request asks for what is not there; of a begun one that is known only when nothing runs any more."""
+    rollback = seen.job.spec.rollback
+    if rollback is None or not asked(seen) or (_begun(seen) and not _is_at_rest(seen)):
+        return False
+    return _is_there(seen, Keep(step=rollback.to_step, request=rollback.request)) is False
+
+
+def _is_vanished(seen: Observed) -> bool:
+    """The request that the present attempt carries found no checkpoint: the attempt was opened without it."""
+    status, report = seen.job.status, current_report(seen)
+    request = status.restore.request
+    if report is None or report.log is None or request is None or request == status.last_rollback_request:
+        return False
+    return report.log.missing_request == request
+
+
+def _is_at_rest(seen: Observed) -> bool:
+    """Nothing of the job runs, so that nothing can drop a checkpoint: what the status names is there."""
+    status = seen.job.status
+    ends = (status.condition(kind) for kind in ("Suspended", "Complete", "Failed"))
+    return status.attempt == 0 or status.is_released() or any(end is not None and end.status == "True" for end in ends)
 
 
 def _has_failed(seen: Observed) -> bool:
