@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from local_job import until
 from trainingjob_agent.arena import ArenaOwner, Lease, SharedFiles
-from trainingjob_agent.stamp import PHASES, StampPage, StampWriter
-from trainingjob_api.contract.messages import GenerationId, Phase
+from trainingjob_agent.stamp import PHASES, StampPage, StampWriter, outward
+from trainingjob_api.contract.messages import GenerationId, MemberId, Phase
 from trainingjob_api.procfs import is_stopped
 
 
@@ -190,6 +190,20 @@ def test_the_page_says_what_was_stamped_last_and_who_is_inside_a_collective() ->
     stamp = page.read()
     assert (stamp.phase, stamp.generation, stamp.step, stamp.entered, stamp.left) == (Phase.STEPPING, (2, 1, 9), 4, 2, 1)
     assert stamp.changed_ns > 0
+    assert stamp.calling == ""
+    page.close()
+
+
+def test_a_stamp_names_the_collective_of_the_tasks_own_code_until_the_next_one() -> None:
+    page = StampPage("test")
+    writer = StampWriter(page.descriptor)
+    writer.enter("all_gather_into_tensor 12345678")
+    member = MemberId(1, 0, 0, 0)
+    assert outward(member, page.read(), 0, 0.1, None).calling == "all_gather_into_tensor 12345678"
+    writer.leave()
+    writer.enter()
+    assert page.read().calling == ""
+    writer.close()
     page.close()
 
 

@@ -101,6 +101,8 @@ class Collective(Toy):
             outputs = LateBackward.apply(outputs)
         if self.parameters.kind == "seldom" and self._is_due(model):
             dist.all_reduce(outputs.detach().sum(0))
+        if self.parameters.kind == "later" and self.calls == self.parameters.at and dist.get_rank() == 1:
+            dist.all_reduce(outputs.detach().sum(0))
         if self.parameters.kind == "drifting" and self.calls == self.parameters.at and dist.get_rank() == 1:
             model[3].bias.data[0] += 1e-6
         return getattr(self, f"_{self.parameters.kind}")(outputs, targets), len(targets)
@@ -108,7 +110,7 @@ class Collective(Toy):
     def _sync(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy_sum(outputs, targets)[0]
 
-    _plain = _late = _drifting = _seldom = _seldom_late = _sync
+    _plain = _late = _drifting = _later = _seldom = _seldom_late = _sync
 
     def _is_due(self, model: nn.Module) -> bool:
         """In the job's first step, and in every `at`-th after it."""

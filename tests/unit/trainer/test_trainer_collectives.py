@@ -131,6 +131,18 @@ def test_a_collective_of_a_few_steps_alone_outlasts_the_loss_of_a_worker(make_hu
     assert [name for name in straight if not torch.equal(final[name], straight[name])] == []
 
 
+def test_a_collective_that_one_rank_alone_begins_later_is_named_in_its_stamp(make_hub):
+    """It cannot be refused: the others are in the step's own reductions by then. So who waits for whom is told from the stamps."""
+    hub = make_hub(spec_of("later", {"at": 3}), 2)
+    hub.start()
+
+    def stamps():
+        return [hub.trainees[rank].stamp.read() for rank in range(2)]
+
+    hub.wait(lambda: all(stamp.entered > stamp.left and stamp.step == 2 for stamp in stamps()) and stamps()[1].calling, "both wait")
+    assert [stamp.calling for stamp in stamps()] == ["", "all_reduce 1"]
+
+
 class Cut:
     """A transport whose group is cut, or is not, while a collective begins."""
 

@@ -21,7 +21,7 @@ from trainingjob_api.contract.messages import GenerationId, MemberId, Phase
 from trainingjob_api.contract.stamps import Activity, MemberStamp
 
 PAGE_BYTES = 4096
-_LAYOUT = struct.Struct("<qqqqqQQqQ")
+_LAYOUT = struct.Struct("<qqqqqQQqQ32s")
 _CHECKSUM = struct.Struct("<L")
 _PLACES = (64, 192)
 _NONE = -1
@@ -57,6 +57,8 @@ class Stamp:
     """time.monotonic_ns() of the last change (one clock for all processes of a machine); 0: never written."""
     activity: Activity = Activity.COMPUTING
     """What it does while it is in no collective."""
+    calling: str = ""
+    """The collective of the task's own code that it is inside of, and the how manieth of its step that is; "": of the step itself."""
 
 
 class StampWriter:
@@ -71,6 +73,7 @@ class StampWriter:
         self._entered = 0
         self._left = 0
         self._activity = Activity.COMPUTING
+        self._calling = ""
         self._write()
 
     def mark(self, phase: Phase, *, generation: GenerationId | None = None, step: int | None = None) -> None:
@@ -87,9 +90,10 @@ class StampWriter:
         self._step = step
         self._write()
 
-    def enter(self) -> None:
-        """A collective is about to be entered."""
+    def enter(self, calling: str = "") -> None:
+        """A collective is about to be entered; `calling` names one of the task's own code, in at most 32 ASCII characters."""
         self._entered += 1
+        self._calling = calling
         self._write()
 
     def leave(self) -> None:
@@ -116,6 +120,7 @@ class StampWriter:
             self._left,
             time.monotonic_ns(),
             ACTIVITIES.index(self._activity),
+            self._calling.encode(),
         )
         self._place = 1 - self._place
         at = _PLACES[self._place]
@@ -176,6 +181,7 @@ def outward(member: MemberId, stamp: Stamp, now_ns: int, step_seconds: float, li
         step=stamp.step,
         phase=stamp.phase,
         activity=stamp.activity.value,
+        calling=stamp.calling,
         entered=stamp.entered,
         left=stamp.left,
         still_seconds=max(0.0, (now_ns - stamp.changed_ns) / 1e9) if stamp.changed_ns else 0.0,
@@ -187,7 +193,7 @@ def outward(member: MemberId, stamp: Stamp, now_ns: int, step_seconds: float, li
 
 
 def _stamp(values: bytes) -> Stamp:
-    attempt, epoch, n, step, phase, entered, left, changed_ns, activity = _LAYOUT.unpack(values)
+    attempt, epoch, n, step, phase, entered, left, changed_ns, activity, calling = _LAYOUT.unpack(values)
     return Stamp(
         generation=None if attempt == _NONE else GenerationId(attempt, epoch, n),
         step=None if step == _NONE else step,
@@ -196,4 +202,5 @@ def _stamp(values: bytes) -> Stamp:
         left=left,
         changed_ns=changed_ns,
         activity=ACTIVITIES[activity] if activity < len(ACTIVITIES) else Activity.COMPUTING,
+        calling=calling.rstrip(b"\0").decode("ascii", "replace"),
     )

@@ -46,9 +46,22 @@ def wait_of(generation: Generation, members: Sequence[Member], *, trouble: str =
     culprits = [member for member in seated if not _waits(member.stamp)]
     if not culprits and any(_sees_bytes(member.stamp) for member in seated):
         return Wait(Stall.STEP, "all ranks are in a collective, and bytes move: the network is slow, or there is much to exchange")
+    callers = [member for member in seated if member.stamp is not None and member.stamp.calling]
+    if not culprits and 0 < len(callers) < len(seated):
+        return _uncalled(callers, [member for member in seated if member not in callers])
     if not culprits:
         return Wait(Stall.HANG, "all ranks wait for each other in a collective, and nothing moves")
     return _culprits(generation, culprits, len(culprits) < len(seated), trouble)
+
+
+def _uncalled(callers: Sequence[Member], others: Sequence[Member]) -> Wait:
+    """Some ranks are in a collective of the task's own code, and the others are past it, in the step's own."""
+    name, number, step = next(
+        (*member.stamp.calling.partition(" ")[::2], (member.stamp.step or 0) + 1) for member in callers if member.stamp is not None
+    )
+    which = f"torch.distributed.{name}, call {number} of the task in step {step}"
+    missing = f"{workers(others)} {'has' if _is_one(others) else 'have'} not called it: every worker must call the same ones"
+    return Wait(Stall.HANG, f"{workers(callers)} {_verb(callers, 'wait')} in {which}; {missing}")
 
 
 def _culprits(generation: Generation, culprits: Sequence[Member], others: bool, trouble: str) -> Wait:

@@ -89,7 +89,7 @@ class UserGroup(dist.ProcessGroup):
         super().__init__(0, 1)  # type: ignore[call-arg] # one of its two constructors
         self._transport = transport
         self._rank, self._world = 0, 1
-        self._steps = 0
+        self._steps = self._calls = 0
         self._device = torch.device("cpu")
         self._trouble: Callable[[], str] = str
         self._open: list[_UserWork] = []
@@ -131,7 +131,7 @@ class UserGroup(dist.ProcessGroup):
             UserMistake: a collective was called that cannot be.
         """
         self._closed = self.interrupted = False
-        self.mistake = None
+        self.mistake, self._calls = None, 0
         self._open.clear()
         before = c10d._world.default_pg
         self._enter()
@@ -200,10 +200,12 @@ class UserGroup(dist.ProcessGroup):
         name, sized = _CALLS[method]
         self._refuse_if_troubled(name)
         self.used = True
+        self._calls += 1
+        named = f"{name} {self._calls}"
         if self._world > 1:
-            self._compare(name, sized(*arguments), arguments)
+            self._compare(name, sized(*arguments), arguments, named)
         works = [self._begin(each, some) for each, some in _single(method, arguments)]
-        work = _UserWork(self, works)
+        work = _UserWork(self, works, named)
         self._open.append(work)
         return work
 
@@ -231,14 +233,14 @@ class UserGroup(dist.ProcessGroup):
         if trouble:
             self._mistaken(f"torch.distributed.{name}: {trouble}")
 
-    def _compare(self, name: str, tensors: Sequence[Tensor], arguments: Sequence[Any]) -> None:
+    def _compare(self, name: str, tensors: Sequence[Tensor], arguments: Sequence[Any], named: str = "") -> None:
         """Let all ranks see what each is about to call, and whether any has called one before: a new worker has not."""
         root = next((argument.rootRank for argument in arguments if hasattr(argument, "rootRank")), -1)
         numbers = [_OPERATIONS.index(name), sum(tensor.numel() for tensor in tensors), len(tensors), root]
         kinds = [_TYPES.index(tensors[0].dtype) if tensors else -1]
         row = torch.tensor([*numbers, *kinds, self.used], dtype=torch.int64, device=self._device)
         rows = row.new_zeros(self._world, len(row))
-        self.settle([self._transport.all_gather(rows, row)])
+        self.settle([self._transport.all_gather(rows, row)], named)
         self.used = bool(rows[:, -1].any())
         calls = rows[:, :-1].tolist()
         other = next((rank for rank in range(self._world) if calls[rank] != calls[0]), None)
@@ -249,13 +251,16 @@ class UserGroup(dist.ProcessGroup):
                 " workers does not divide it: pad to one size, or choose globalBatchSize and split accordingly"
             )
 
-    def settle(self, works: Sequence[Pending]) -> None:
-        """Wait for collectives.
+    def settle(self, works: Sequence[Pending], named: str = "") -> None:
+        """Wait for collectives; `named`: which call of the user's they belong to, for who is told what this process waits for.
 
         Raises:
             Interrupted: a peer is lost.
         """
-        if not self._transport.settle(works):
+        self._transport.calling = named
+        good = self._transport.settle(works)
+        self._transport.calling = ""
+        if not good:
             self._lost()
 
     def done(self, work: _UserWork) -> None:
@@ -278,9 +283,9 @@ class UserGroup(dist.ProcessGroup):
 class _UserWork(Work):
     """A collective of the user's under way."""
 
-    def __init__(self, group: UserGroup, works: Sequence[Pending]) -> None:
+    def __init__(self, group: UserGroup, works: Sequence[Pending], named: str) -> None:
         super().__init__()
-        self._group, self._works = group, works
+        self._group, self._works, self._named = group, works, named
 
     def wait(self, timeout: timedelta | None = None) -> bool:
         """Wait for its end, however long it takes.
@@ -289,7 +294,7 @@ class _UserWork(Work):
             Interrupted: a peer is lost.
         """
         works, self._works = self._works, []
-        self._group.settle(works)
+        self._group.settle(works, self._named)
         self._group.done(self)
         return True
 

@@ -62,6 +62,7 @@ class GlooTransport:
         self._ask = ask
         self._links = LinkWatch(tell, patience_seconds)
         self._interface = interface
+        self.calling = ""
         self._lock = threading.Lock()
         self._group: Group | None = None
         self._forming = Forming.NOTHING

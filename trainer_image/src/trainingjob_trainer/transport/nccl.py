@@ -39,6 +39,7 @@ class NcclTransport:
     def __init__(self, ask: Ask, device: torch.device) -> None:
         self._ask = ask
         self._device = device
+        self.calling = ""
         self._lock = threading.Lock()
         self._group: Any = None
         self._forming = Forming.NOTHING

@@ -56,6 +56,9 @@ class NeverBegan:
 class Transport(Protocol):
     """Collectives among the ranks of a generation. Results are there after `settle` said yes, not before."""
 
+    calling: str
+    """The collective of the task's own code that is waited for, for whoever watches; "": there is none."""
+
     @property
     def forming(self) -> Forming:
         """How far the group is."""

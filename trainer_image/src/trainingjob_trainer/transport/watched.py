@@ -43,6 +43,7 @@ class WatchedTransport:
     def __init__(self, inner: Transport, stamp: StampWriter) -> None:
         self._inner = inner
         self._stamp = stamp
+        self.calling = ""
 
     @property
     def forming(self) -> Forming:
@@ -79,7 +80,7 @@ class WatchedTransport:
 
     def settle(self, works: Sequence[Pending]) -> bool:
         """Wait for all, stamped."""
-        self._stamp.enter()
+        self._stamp.enter(self.calling)
         good = self._inner.settle(works)
         self._stamp.leave()
         return good
