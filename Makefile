@@ -65,7 +65,7 @@ lint: setup ## Style, types and the architecture's sentences
 format: setup ## Put the code into its standard form
 	ruff check --fix .
 	ruff format .
-GENERATED := crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml helm/trainingjob-operator/README.md
+GENERATED := crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml helm/trainingjob-operator/templates/_rules.tpl helm/trainingjob-operator/README.md
 generate: setup ## Rewrite every generated file
 	python -m trainingjob_cli.generate $(filter-out %/README.md,$(GENERATED))
 	python tests/chart/values_table.py

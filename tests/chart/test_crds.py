@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chart.charts import CRDS, KUBERNETES, ROOT, Helm, Objects, load
-from trainingjob_cli import generate
+from trainingjob_cli.generate import __main__ as generate
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-{{/* What the operator may do where it looks after jobs. Children are never read one by one, only watched; Secrets are never read at all. */}}
+{{/* Generated from trainingjob_operator/kinds.py by `make generate`; do not edit. */}}
+
+{{/* What the operator may do where it looks after jobs. Children are only watched, never read one by one; Secrets are never read. */}}
 {{- define "trainingjob-operator.rules" -}}
 # It follows every job, and deletes a finished one after ttlSecondsAfterFinished.
 - apiGroups: [batch.trainingjob.dev]
@@ -36,6 +38,22 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
+
+{{/* What the operator makes for jobs, as the resources of an admission policy. */}}
+{{- define "trainingjob-operator.children" -}}
+- apiGroups: [""]
+  apiVersions: ["*"]
+  operations: [CREATE, UPDATE, DELETE]
+  resources: [pods, services, secrets]
+- apiGroups: [networking.k8s.io]
+  apiVersions: ["*"]
+  operations: [CREATE, UPDATE, DELETE]
+  resources: [networkpolicies]
+- apiGroups: [apps]
+  apiVersions: ["*"]
+  operations: [CREATE, UPDATE, DELETE]
+  resources: [controllerrevisions]
 {{- end }}
 
 {{/* The one thing that it is to know of no namespace. */}}

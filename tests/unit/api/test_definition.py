@@ -13,7 +13,7 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.job import JobSpec
 from trainingjob_api.spec.patterns import FORMS
 from trainingjob_api.status import Status
-from trainingjob_cli.generate import definition_text, main
+from trainingjob_cli.generate.__main__ import definition_text, main
 from trainingjob_operator.controllers.training_job.status.phase import JobPhase
 from unit.api.manifests import VALID, Valid, yaml
 

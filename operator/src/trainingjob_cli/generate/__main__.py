@@ -1,7 +1,7 @@
-"""Writes what is generated from the models: the CustomResourceDefinition, the API reference, and the definition as a chart's template.
+"""Writes what is generated: the CustomResourceDefinition, the API reference, the definition as a chart's template, the operator's rules.
 
-`python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml`. Effect: writes
-the files it is told; the same models always give the same bytes.
+`python -m trainingjob_cli.generate crds/trainingjob.yaml docs/api.md helm/trainingjob-crds/templates/trainingjob.yaml
+helm/trainingjob-operator/templates/_rules.tpl`. Effect: writes the files it is told; the same models always give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from trainingjob_api.crd.definition import definition
 from trainingjob_api.crd.reference import reference
+from trainingjob_cli.generate.rules import rules_text
 
 HEADER = "# Generated from the models in crds/src/trainingjob_api by `make generate`; do not edit.\n"
 _CHART_METADATA = """\
@@ -46,10 +47,10 @@ def chart_text() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the files; the exit code."""
-    if len(arguments) not in (2, 3):
-        print("usage: python -m trainingjob_cli.generate DEFINITION.yaml REFERENCE.md [CHART_TEMPLATE.yaml]", file=sys.stderr)
+    if len(arguments) not in (2, 3, 4):
+        print("usage: python -m trainingjob_cli.generate DEFINITION.yaml REFERENCE.md [CHART_TEMPLATE.yaml [RULES.tpl]]", file=sys.stderr)
         return 2
-    for path, text in zip(arguments, (definition_text(), reference(), chart_text()), strict=False):
+    for path, text in zip(arguments, (definition_text(), reference(), chart_text(), rules_text()), strict=False):
         Path(path).write_text(text, encoding="utf-8")
     return 0
 
