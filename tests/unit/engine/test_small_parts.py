@@ -89,6 +89,11 @@ def test_an_owner_of_another_group_is_none() -> None:
     assert owner({"ownerReferences": [reference]}, TRAINING_JOBS) is None
 
 
+def test_an_owner_of_the_core_group_is_found() -> None:
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "a", "uid": "b", "controller": True}
+    assert owner({"ownerReferences": [reference]}, PODS) == ("a", "b")
+
+
 @pytest.mark.parametrize(
     ("path", "resource"),
     [

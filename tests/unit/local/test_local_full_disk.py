@@ -114,6 +114,23 @@ def test_a_line_that_fits_in_part_is_taken_back(tmp_path: Path, monkeypatch: pyt
     assert path.read_text() == "first\nthird\n"
 
 
+def test_a_line_after_one_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('first\n{"ty')
+    append_whole(path, "third\n")
+    assert path.read_text() == 'first\n{"ty\nthird\n'
+
+
+def test_the_end_of_a_job_is_not_lost_for_its_room(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with in_charge(folder):
+        monkeypatch.setattr(Path, "unlink", read_only)
+    with in_charge(folder):
+        pass
+
+
 def test_a_torn_event_hides_no_other(folder: JobFolder) -> None:
     jobs = LocalJobs(folder.root)
     jobs.add_events(KEY, (EVENT,))

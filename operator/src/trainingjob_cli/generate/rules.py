@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from trainingjob_operator.engine.resources import ChildKind, Made, Resource, Watched
@@ -40,7 +41,9 @@ _NODES = """\
 def rules_text() -> str:
     """Return the chart's template."""
     of_kinds = "".join(_kind(kind) for kind in KINDS)
-    rows = {row.resource: row for table in KINDS.values() for row in table}
+    rows: dict[Resource, list[ChildKind[Any]]] = {}
+    for row in chain.from_iterable(KINDS.values()):
+        rows.setdefault(row.resource, []).append(row)
     return _HEAD + of_kinds + "".join(map(_child, rows.values())) + _EVENTS + "".join(_guarded(list(rows))) + _NODES
 
 
@@ -57,10 +60,11 @@ def _kind(kind: Resource) -> str:
     )
 
 
-def _child(row: ChildKind[Any]) -> str:
-    verbs = [] if row.watched is Watched.NEVER else ["list", "watch"]
-    verbs += ["create"] + ["patch"] * (row.made is Made.APPLY) + ["delete"] * row.deleted
-    return _rule(row.why, row.resource, ", ".join(verbs))
+def _child(rows: list[ChildKind[Any]]) -> str:
+    """Return the rule for a resource that one kind owns, or several: it has what any of them needs."""
+    verbs = ["list", "watch"] * any(row.watched is not Watched.NEVER for row in rows)
+    verbs += ["create"] + ["patch"] * any(row.made is Made.APPLY for row in rows) + ["delete"] * any(row.deleted for row in rows)
+    return _rule(" ".join(dict.fromkeys(row.why for row in rows)), rows[0].resource, ", ".join(verbs))
 
 
 def _rule(why: str, resource: Resource, verbs: str, part: str = "") -> str:

@@ -96,7 +96,8 @@ class ChildKind(Generic[T]):
 def owner(metadata: Manifest, kind: Resource) -> tuple[str, str] | None:
     """Name and uid of the resource of this kind that controls the object with this metadata; None if none does."""
     for reference in metadata.get("ownerReferences") or ():
-        is_kind = reference.get("kind") == kind.kind and reference.get("apiVersion", "").startswith(f"{kind.group}/")
+        group = reference.get("apiVersion", "").rpartition("/")[0]  # "" for the core group, whose version stands alone
+        is_kind = reference.get("kind") == kind.kind and group == kind.group
         if reference.get("controller") and is_kind:
             return reference["name"], reference["uid"]
     return None

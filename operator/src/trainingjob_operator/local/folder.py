@@ -119,10 +119,12 @@ def write_whole(path: Path, text: str, mode: int = _PRIVATE) -> None:
 
 
 def append_whole(path: Path, text: str) -> None:
-    """Append `text` to a file, or leave the file as it was."""
-    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, _SHARED)
+    """Append `text` to a file, or leave the file as it was. It begins a line: what was cut off before stays a line of its own."""
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, _SHARED)
     try:
-        size, rest = os.fstat(descriptor).st_size, text.encode()
+        size = os.fstat(descriptor).st_size
+        is_cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        rest = b"\n" * is_cut_off + text.encode()
         try:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
@@ -157,9 +159,11 @@ def in_charge(folder: JobFolder) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         folder.reserve.open()
-        yield
+        try:
+            yield
+        finally:
+            folder.reserve.close()
     finally:
-        folder.reserve.close()
         os.close(descriptor)
 
 

@@ -39,8 +39,9 @@ class Reserve:
         self.refill()
 
     def close(self) -> None:
-        """Give the room back."""
-        self._path.unlink(missing_ok=True)
+        """Give the room back. Where that fails, as on a disk that is read-only by now, the job's end is not lost for it."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def refill(self) -> None:
         """Take what is missing, if somebody holds room back here. A disk that has no room is tried again by the next call."""

@@ -112,6 +112,7 @@ class Writes:
         Raises:
             As Api.call, but for refusals, which are kept (`refused`).
         """
+        manifests = tuple(manifests)
         before, refusals = self.refused(key), []
         alike = [manifest for manifest in manifests if is_alike(manifest)]
         for manifest in manifests:
