@@ -146,10 +146,14 @@ async def pods(folder: JobFolder) -> Any:
     made.close()
 
 
-async def test_how_a_process_ended_is_known_once_there_is_room(folder: JobFolder, disk: Callable[[], Any], pods: LocalPods) -> None:
-    pods.create(make_pod("a", "raise SystemExit(66)"))
+async def test_how_a_process_ended_is_known_once_there_is_room(
+    folder: JobFolder, disk: Callable[[], Any], pods: LocalPods, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    pods.create(make_pod("a", f"import os, time\nwhile not os.path.exists({str(go)!r}):\n    time.sleep(0.01)\nraise SystemExit(66)"))
     pid = Records(folder).all()[0].pid or 0
     with disk():
+        go.touch()
         await until(lambda: start_time(pid) is None)
         for _ in range(2):
             with pytest.raises(OSError, match="No space left"):
