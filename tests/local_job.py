@@ -22,6 +22,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "trainingjob_cli"]
+TASKS = ROOT / "tests" / "e2e" / "tasks"
+"""On the PYTHONPATH of every job."""
 POLL_SECONDS = 0.02
 
 
@@ -29,13 +31,13 @@ Found = TypeVar("Found")
 
 
 def until(what: str, look: Callable[[], Found | None], seconds: float = 60.0) -> Found:
-    """The first true answer of `look`, which takes half of the time at most: a kubectl takes a processor from what is waited for."""
+    """The first true answer of `look`, which takes a third of the time at most: a kubectl takes a processor from what is waited for."""
     began = time.monotonic()
     deadline = began + seconds
     while not (found := look()):
         ended = time.monotonic()
         assert ended < deadline, f"not within {seconds} s: {what}; seen last: {found!r}"
-        threading.Event().wait(max(POLL_SECONDS, ended - began))
+        threading.Event().wait(max(POLL_SECONDS, 2 * (ended - began)))
         began = time.monotonic()
     return found
 
@@ -114,8 +116,9 @@ class LocalJob:
         YAML(typ="safe").dump(self.manifest, self.file)
 
     def environment(self) -> dict[str, str]:
-        """The caller's, with this job's state folder."""
-        return {**os.environ, "TRAININGJOB_STATE_DIR": str(self.state), "COLUMNS": "160"}
+        """The caller's, with this job's state folder, and the tests' tasks."""
+        path = ":".join(part for part in (os.environ.get("PYTHONPATH", ""), str(TASKS)) if part)
+        return {**os.environ, "PYTHONPATH": path, "TRAININGJOB_STATE_DIR": str(self.state), "COLUMNS": "160"}
 
     def command(self, *arguments: str, seconds: float = 60.0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `trainingjob …` to its end."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from digits_job import Make, digits, weights
+from digits_job import UNPACED, Make, digits, weights
 from local_job import LocalJob, Process, Run
 from witness import witness_of
 
@@ -43,7 +43,7 @@ def kill_and_finish(job: LocalJob, run: Run, victim: Process, replaced: Callable
     at = job.step()
     victim.kill()
     run.until("the lost one is replaced", replaced)
-    run.until_step(at + 100)
+    run.until_step(at + 40)
     ended = run.ends()
     assert ended.returncode == 0, ended.stdout
     assert job.processes() == []
@@ -53,7 +53,7 @@ def kill_and_finish(job: LocalJob, run: Run, victim: Process, replaced: Callable
 def test_a_killed_training_process_comes_back_in_its_slot_and_changes_no_bit(make: Make, undisturbed: LocalJob, worker: int) -> None:
     job = make()
     with job.running() as run:
-        run.until_step(150)
+        run.until_step(50)
         before = job.trainers()
         assert set(before) == {0, 1, 2}
 
@@ -70,11 +70,11 @@ def test_a_killed_training_process_comes_back_in_its_slot_and_changes_no_bit(mak
 def test_the_survivors_of_a_killed_training_process_keep_theirs(make: Make) -> None:
     job = make(workers__minReplicas=2)
     with job.running() as run:
-        run.until_step(150)
+        run.until_step(50)
         before = job.trainers()
         before[0].kill()
         run.until("worker 0 has a new training process", lambda: job.trainers().get(0) not in (None, before[0]))
-        run.until_step(job.step() + 150)
+        run.until_step(job.step() + 50)
         assert {1: before[1], 2: before[2]}.items() <= job.trainers().items()
         assert run.ends().returncode == 0
     assert job.status()["metrics"]["accuracy"] >= 0.95
@@ -84,7 +84,7 @@ def test_the_survivors_of_a_killed_training_process_keep_theirs(make: Make) -> N
 def test_a_killed_agent_is_replaced_under_a_new_incarnation_and_changes_no_bit(make: Make, undisturbed: LocalJob) -> None:
     job = make()
     with job.running() as run:
-        run.until_step(150)
+        run.until_step(50)
         before = job.workers()
         agent, (trainer,) = before[1]
 
@@ -101,12 +101,12 @@ def test_a_killed_agent_is_replaced_under_a_new_incarnation_and_changes_no_bit(m
 def test_training_goes_on_without_the_rendezvous_and_the_next_one_adopts_it(make: Make, undisturbed: LocalJob) -> None:
     job = make()
     with job.running() as run:
-        run.until_step(150)
+        run.until_step(50)
         before, victim = job.trainers(), job.rendezvous()
         at = job.step()
         victim.kill()
         run.until("a new rendezvous", lambda: [name for name, process in job.pods().items() if "rendezvous" in name and process != victim])
-        run.until_step(at + 150)
+        run.until_step(at + 50)
         assert job.trainers() == before, "no training process was restarted"
         assert run.ends().returncode == 0
     assert weights(job) == weights(undisturbed)
@@ -131,13 +131,13 @@ def test_all_workers_killed_at_once_resume_from_the_newest_checkpoint(make: Make
 def test_the_killed_operator_is_taken_over_by_the_next_and_training_never_stops(make: Make, undisturbed: LocalJob) -> None:
     job = make()
     with job.running() as run:
-        run.until_step(100)
+        run.until_step(40)
         before = job.pods()
         run.process.kill()
         run.process.wait()
         assert job.pods() == before, "the pods live without the operator"
         with job.running() as second:
-            second.until_step(150)
+            second.until_step(50)
             assert job.pods() == before, "the next operator adopts them"
             assert second.ends().returncode == 0
         assert job.processes() == []
@@ -146,7 +146,8 @@ def test_the_killed_operator_is_taken_over_by_the_next_and_training_never_stops(
 
 def test_a_warm_spare_takes_the_slot_of_a_lost_worker(make: Make) -> None:
     # A spare is asked for once the others train, and imports torch beside them: the job must take longer than that.
-    job = make(workers__replicas=2, workers__minReplicas=2, workers__spares=1, training__epochs=400)
+    long = {"training__task__class": UNPACED, "training__epochs": 400}
+    job = make(workers__replicas=2, workers__minReplicas=2, workers__spares=1, **long)
 
     def spare() -> str:
         return "".join(path.read_text() for path in (job.own / "pods").glob("*worker-2-*.log"))

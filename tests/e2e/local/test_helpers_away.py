@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from digits_job import Make
+from digits_job import UNPACED, Make
 from local_job import LocalJob, Process, Run
 from stamped_steps import pace
 
@@ -24,7 +24,7 @@ def operator(job: LocalJob, run: Run) -> Process:
 @pytest.mark.parametrize(("who", "seconds"), [(rendezvous, 25.0), (operator, 10.0)], ids=["rendezvous", "operator"])
 def test_a_helper_that_stands_still_costs_no_step(make: Make, who, seconds: float) -> None:
     """The rendezvous: for longer than its agents take to give their connections up and to dial again."""
-    job = make(f"without-{who.__name__}", training__epochs=100_000, checkpoint__everySteps=50)
+    job = make(f"without-{who.__name__}", training__task__class=UNPACED, training__epochs=100_000, checkpoint__everySteps=50)
     with job.running() as run:
         run.until("checkpoints", lambda: job.status().get("checkpoint", 0) >= 100)
         usual, pods = pace(job), job.pods()

@@ -141,13 +141,13 @@ def test_storage_that_takes_no_checkpoint_any_more_is_told_while_training_goes_o
     job = make("runs-dry", **TWO)
     saves, away = job.storage / "saves", job.storage / "away"
     with job.running() as run:
-        run.until("a checkpoint", lambda: job.status().get("checkpoint", 0) >= 100)
+        run.until("a checkpoint", lambda: job.status().get("checkpoint", 0) >= 40)
         saves.rename(away)
         saves.write_text("in the way")
         run.until("it is told", lambda: job.condition("StorageFailing").get("status") == "True")
         told, message = job.condition("StorageFailing"), job.status()["message"]
         kept, step = job.status()["checkpoint"], job.step()
-        run.until_step(step + 100)
+        run.until_step(step + 40)
         assert job.status()["checkpoint"] == kept, "nothing was saved meanwhile"
         saves.unlink()
         away.rename(saves)

@@ -30,7 +30,7 @@ def saves(job: LocalJob) -> int:
 def test_a_pause_of_each_kind_of_process_costs_no_worker_and_no_bit(make: Make, undisturbed: LocalJob) -> None:
     job = make()
     with job.running() as run:
-        run.until_step(100)
+        run.until_step(40)
         before, trainers = job.pods(), job.trainers()
         generations = told(job, "propose ")
         assert set(trainers) == {0, 1, 2}
@@ -40,7 +40,7 @@ def test_a_pause_of_each_kind_of_process_costs_no_worker_and_no_bit(make: Make, 
             run.until("training goes on without it", lambda: saves(job) > begun)
             with trainers[1].paused(SECONDS):
                 stands = job.step()
-        run.until_step(stands + 100)
+        run.until_step(stands + 40)
         assert max(float(line.split()[-2]) for line in told(job, "paused for ")) > SECONDS - 1, "it has missed the time"
         assert told(job, "propose ") == generations, "the generation is the same: nobody was evicted, and who is slow is waited for"
         assert told(job, "is gone") == []

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(420)
 
 
 def test_a_running_job_is_rolled_back_in_place(make: Make, undisturbed: LocalJob) -> None:
-    job = make(checkpoint__keep=2, checkpoint__everySteps=50)  # the older one is gone in half a second, were it not pinned
+    job = make(checkpoint__keep=2, checkpoint__everySteps=20)  # the older one is gone in half a second, were it not pinned
     with job.running() as run:
         run.until("two checkpoints", lambda: len(job.checkpoints()) >= 2)
         before = job.trainers()
@@ -32,7 +32,7 @@ def test_a_running_job_is_rolled_back_in_place(make: Make, undisturbed: LocalJob
 
 
 def test_a_finished_job_is_rolled_back_and_trains_to_the_same_end(make: Make) -> None:
-    job = make(training__epochs=20)
+    job = make(training__epochs=15)
     assert job.run().returncode == 0
     first, target = weights(job), job.checkpoints()[-2]
     asked = job.command("rollback", job.name, "--to-step", str(target))
@@ -45,7 +45,7 @@ def test_a_finished_job_is_rolled_back_and_trains_to_the_same_end(make: Make) ->
 
 
 def test_a_step_that_was_never_saved_is_refused_with_those_that_were(make: Make) -> None:
-    job = make(training__epochs=20)
+    job = make(training__epochs=15)
     with job.running() as run:
         run.until("a checkpoint", job.checkpoints)
         job.command("rollback", job.name, "--to-step", "7")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from digits_job import digits
+from digits_job import UNPACED, digits
 from local_job import LocalJob
 from s3_server import Server
 from stamped_steps import pace, taken
@@ -29,6 +29,12 @@ def unread(server: Server) -> int:
     return sum(int(words[4].split(":")[1], 16) for words in fields if int(words[1].split(":")[1], 16) == port and words[3] == "01")
 
 
+def endless(bucket: Any, folder: Path) -> LocalJob:
+    """A job that trains until it is stopped."""
+    changes = {"training__task__class": UNPACED, "training__epochs": 100_000, "checkpoint__everySteps": EVERY}
+    return LocalJob(folder, digits(**changes, checkpoint__storage=bucket.storage()))
+
+
 def failing(job: LocalJob) -> str:
     found = job.condition("StorageFailing")
     return str(found["message"]) if found.get("status") == "True" else ""
@@ -39,7 +45,7 @@ def test_a_server_that_stands_still_costs_no_step_is_told_and_forgiven(
     server: Server, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.open_to(monkeypatch)
-    job = LocalJob(tmp_path, digits(training__epochs=100_000, checkpoint__everySteps=EVERY, checkpoint__storage=bucket.storage()))
+    job = endless(bucket, tmp_path)
     samples: list[tuple[dict[int, int], dict[str, Any]]] = []
     with job.running() as run:
         run.until("checkpoints", lambda: job.status().get("checkpoint", 0) >= 2 * EVERY)
@@ -82,7 +88,7 @@ def test_a_stop_while_the_server_stands_still_says_what_is_lost(
     server: Server, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.open_to(monkeypatch)
-    job = LocalJob(tmp_path, digits(training__epochs=100_000, checkpoint__everySteps=EVERY, checkpoint__storage=bucket.storage()))
+    job = endless(bucket, tmp_path)
     with job.running() as run:
         run.until("checkpoints", lambda: job.status().get("checkpoint", 0) >= 2 * EVERY)
         with server.process.paused(0.0):

@@ -27,7 +27,7 @@ def entries(server, bucket) -> list[dict]:
 
 def test_a_job_saves_to_s3_stops_and_resumes_from_there(server, bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.open_to(monkeypatch)
-    manifest = digits(training__epochs=40)
+    manifest = digits(training__epochs=25)
     manifest["spec"]["checkpoint"]["storage"] = bucket.storage(credentialsSecretName="s3-credentials")
     job = LocalJob(tmp_path, manifest)
     with job.running() as run:
