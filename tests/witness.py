@@ -38,7 +38,7 @@ class Sample:
     """When a process was last seen to have finished another one."""
     checkpoints: tuple[int, ...]
     """Steps of the checkpoint entries in the log."""
-    current: frozenset[int] = frozenset()
+    current: tuple[int, ...] = ()
     """The steps of the processes that live. Some may be cut off from those that go on, and ahead of them."""
 
 
@@ -120,17 +120,20 @@ class Witness:
         assert not found, found
 
     def look(self) -> None:
-        """Take a sample."""
-        status, checkpoints = self.status(), None
+        """Take a sample. What a process that has ended did since the last look is not known, and is held against nobody."""
+        at, checkpoints = time.monotonic(), None
+        status = self.status()
         with suppress(FileNotFoundError):
             checkpoints = tuple(self.checkpoints())
-        stamps = [stamp.step for stamp in self.stamps() if stamp.step is not None]
-        last = self.samples[-1] if self.samples else Sample(time.monotonic(), {}, None, None, ())
+        stamps = tuple(stamp.step for stamp in self.stamps() if stamp.step is not None)
+        last = self.samples[-1] if self.samples else Sample(at, {}, None, None, ())
         log = last.checkpoints if checkpoints is None else checkpoints
-        current, now = frozenset(stamps), time.monotonic()
-        newest = max([*stamps, *log, *([last.step] if last.step is not None else [])], default=None)
-        stepped = now if current - last.current - {0} else last.stepped_at
-        self.samples.append(Sample(now, status, newest, stepped, log, current))
+        has_ended = len(stamps) < len(last.current)
+        stepped = time.monotonic() if has_ended or set(stamps) - set(last.current) - {0} else last.stepped_at
+        seen = [*stamps, *log, *([last.step] if last.step is not None else [])]
+        if has_ended or not stamps:
+            seen.append(int(status.get("step") or 0))
+        self.samples.append(Sample(at, status, max(seen, default=None), stepped, log, stamps))
 
     def _run(self, seconds: float) -> None:
         while not self._over.wait(seconds):

@@ -73,12 +73,23 @@ def stamp_at(step: int) -> Stamp:
 
 
 def test_steps_count_beside_a_process_that_is_cut_off_and_ahead() -> None:
-    steps = iter([[188, 188], [188, 100], [188, 101], [188]])
+    steps = iter([[188, 188], [188, 100], [188, 101], [188, 101]])
     witness = Witness(dict, lambda: [stamp_at(step) for step in next(steps)], list)
     for _ in range(4):
         witness.look()
-    times = [each.stepped_at for each in witness.samples]
-    assert times == [each.at for each in witness.samples[:3]] + [witness.samples[2].at]
+    times = [each.stepped_at or 0.0 for each in witness.samples]
+    assert times == sorted(set(times[:3])) + times[2:3]
+
+
+def test_what_a_process_did_before_its_end_may_not_have_been_seen() -> None:
+    steps, claimed = iter([[400, 400], [], [], [401, 401]]), iter([400, 400, 406, 407])
+    witness = Witness(lambda: {"step": next(claimed)}, lambda: [stamp_at(step) for step in next(steps)], list)
+    for _ in range(4):
+        witness.look()
+    assert [each.step for each in witness.samples] == [400, 400, 406, 406]
+    assert [lie.partition(": ")[2] for lie in lies(witness.samples)] == ["step 407 is claimed, 406 was seen"]
+    stepped = [each.stepped_at or 0.0 for each in witness.samples]
+    assert stepped[0] < stepped[1] == stepped[2] < stepped[3]
 
 
 def test_agents_are_found_by_their_job() -> None:
