@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
-from operator_builders import CREATED, NOW, SETTINGS, make_job, make_pod, make_rendezvous, make_report, make_seen, make_status
-from trainingjob_api.status import Status
+from operator_builders import (
+    CREATED,
+    NOW,
+    SETTINGS,
+    make_condition,
+    make_failed,
+    make_job,
+    make_pod,
+    make_rendezvous,
+    make_report,
+    make_seen,
+    make_status,
+)
+from trainingjob_api.status import PlacementRecord, Status
 from trainingjob_operator.controllers.training_job.plan import plan
 from trainingjob_operator.controllers.training_job.state import Observed, Plan, PodPhase
 
@@ -46,6 +58,7 @@ def shown(status: Status) -> tuple[str, str, str, float | None, str, int]:
 
 
 RUNNING = ("Running", "True", "Training", 1000.0, "3/3", 3)
+ROLLBACK = {"toStep": 100, "request": "back"}
 UNKNOWN = ("Unknown", "Unknown", "NoReport", None, "?/3", 0)
 
 
@@ -185,3 +198,67 @@ def test_the_time_of_creation_is_no_silence() -> None:
     reporting = status.condition("Reporting")
     assert reporting is not None
     assert (reporting.status, reporting.last_transition_time) == ("False", CREATED)
+
+
+def asleep(kind: str) -> Observed:
+    """A job that trained before, whose pods are gone, and which is to go on."""
+    spoken = (make_condition("Reporting", False, "NoStream"), make_condition("Ready", False, "NotTraining"))
+    known = {"checkpoint": 200, "checkpoints": (100, 200)}
+    if kind == "Released":
+        record = PlacementRecord(releases=1, retry_time=NOW)
+        job = make_job(make_status(phase="Recovering", placement=record, conditions=spoken, **known))
+    else:
+        job = make_job(make_status(phase=kind, conditions=(make_condition(kind), *spoken), **known), rollback=ROLLBACK)
+    return make_seen(job, pods=(), report=None, reporting=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase"), [("Suspended", "RollingBack"), ("Complete", "RollingBack"), ("Failed", "RollingBack"), ("Released", "Recovering")]
+)
+def test_the_silence_before_a_life_is_not_that_of_the_life(kind: str, phase: str) -> None:
+    seen = asleep(kind)
+    seen = passed(seen, 0.0)[0]
+    assert seen.job.status.attempt == 2
+    pods = (*(make_pod(index, 1) for index in range(3)), make_rendezvous(2))
+    seen, decided = passed(seen, 3.0, pods=pods)
+    assert shown(seen.job.status)[:3] == (phase, "False", "NotTraining")
+    assert "NoReport" not in [event.reason for event in decided.events]
+    again = passed(seen, 60.0, unheard_seconds=57.0)[0]
+    assert shown(again.job.status)[:3] == (phase, "False", "NotTraining")
+
+
+def test_a_life_that_was_heard_is_silent_from_its_own_last_report_on() -> None:
+    seen = passed(asleep("Released"), 0.0)[0]
+    pods = (*(make_pod(index, 1) for index in range(3)), make_rendezvous(2))
+    seen = passed(seen, 20.0, pods=pods, reporting=True, report=make_report(epoch=2, attempt=2, generation=None, stage="Over"))[0]
+    seen = passed(seen, 31.0, reporting=False, unheard_seconds=LIMIT)[0]
+    assert shown(seen.job.status)[:3] == ("Recovering", "Unknown", "NoReport")
+    ready = seen.job.status.condition("Ready")
+    assert ready is not None
+    assert ready.message == WORDS.replace("12:10:00", "12:10:21")
+
+
+@pytest.mark.parametrize("stalled", ["Evaluating", "Finishing", "Data"])
+def test_what_was_trained_before_a_stall_that_comes_to_light_is_training_time(stalled: str) -> None:
+    seen = passed(lost(training()), LIMIT)[0]
+    report = make_report(step=24_000, stalled=stalled, waits_for="they wait", still_seconds=40.0, samples_per_second=0.0)
+    seen = passed(seen, 100.0, report=report, reporting=True, unheard_seconds=0.0)[0]
+    assert seen.job.status.phase in ("Evaluating", "Finishing", "Stalled")
+    assert seen.job.status.ledger == {"Starting": 60.0, "Training": 600.0, "Unknown": 40.0}
+
+
+def test_what_was_trained_before_a_stop_is_training_time() -> None:
+    seen = passed(lost(training()), LIMIT)[0]
+    job = make_job(seen.job.status, suspend=True)
+    seen = passed(seen, 100.0, job=job, report=make_report(step=24_000), reporting=True, unheard_seconds=0.0)[0]
+    assert seen.job.status.phase == "Suspending"
+    assert seen.job.status.ledger == {"Starting": 60.0, "Training": 640.0, "Unknown": 0.0}
+
+
+def test_what_a_job_trained_that_ended_unheard_is_training_time() -> None:
+    """540 seconds for 240 steps: 2.25 seconds for each of the last 20."""
+    seen = passed(lost(training()), LIMIT)[0]
+    pods = (*(make_failed(index, 0, done=True, step=260) for index in range(3)), make_rendezvous())
+    seen = passed(seen, 100.0, pods=pods, report=None)[0]
+    assert seen.job.status.phase == "Succeeded"
+    assert seen.job.status.ledger == {"Starting": 60.0, "Training": 585.0, "Unknown": 55.0}

@@ -31,7 +31,7 @@ class Row(StrEnum):
     FINISHING = "Finishing"
     """The same, after the last step: measuring, saving, exporting."""
     UNKNOWN = "Unknown"
-    """Nothing was heard of the rendezvous for fifteen seconds: what the workers did is not known."""
+    """Nothing was heard of the rendezvous for status.silence.LIMIT_SECONDS: what the workers did is not known."""
     RECOVERING = "Recovering"
     """Between a loss, or a rollback, and the next step."""
     LOST = "Lost"

@@ -55,6 +55,7 @@ class Reason(StrEnum):
     LINK_CUT = "LinkCut"
     CONNECTED = "Connected"
     NO_STREAM = "NoStream"
+    NOT_HEARD_YET = "NotHeardYet"
     NO_REPORT = "NoReport"
     NOT_SUSPENDED = "NotSuspended"
     QUOTA_EXCEEDED = "QuotaExceeded"

@@ -15,7 +15,7 @@ from trainingjob_operator.controllers.training_job.reasons import Reason
 from trainingjob_operator.controllers.training_job.state import Observed
 from trainingjob_operator.controllers.training_job.status.phase import is_held_up, is_under_way, is_untold
 from trainingjob_operator.controllers.training_job.status.script import is_script
-from trainingjob_operator.controllers.training_job.status.silence import is_streaming, silent_since
+from trainingjob_operator.controllers.training_job.status.silence import cause, is_streaming, silent_since
 from trainingjob_operator.controllers.training_job.status.stall import reason
 from trainingjob_operator.controllers.training_job.status.storage import kept_words, storage_words, without_training
 from trainingjob_operator.controllers.training_job.status.waiting import obstacle, released
@@ -45,7 +45,7 @@ def _claims(seen: Observed, decision: Decision, ready: bool | None, working: str
         yield "Suspended", False, Reason.SUSPENDING if asked else Reason.NOT_SUSPENDED, ""
     yield "Ready", ready, _at_work(seen) if ready else _unready(seen, decision, ready), working
     streaming = is_streaming(seen, decision)
-    yield "Reporting", streaming, Reason.CONNECTED if streaming else Reason.NO_STREAM, ""
+    yield "Reporting", streaming, Reason.CONNECTED if streaming else cause(seen, decision), ""
     yield "Valid", True, Reason.VALID, ""
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)

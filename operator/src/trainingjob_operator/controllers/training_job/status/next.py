@@ -17,7 +17,7 @@ from trainingjob_operator.controllers.training_job import ledger as goodput_ledg
 from trainingjob_operator.controllers.training_job.identity import choose, key_id
 from trainingjob_operator.controllers.training_job.ledger import Ledger, Row
 from trainingjob_operator.controllers.training_job.policy import Course, Decision, attempts, rollback
-from trainingjob_operator.controllers.training_job.policy.wanted import current_report, done_words, is_unheard_yet
+from trainingjob_operator.controllers.training_job.policy.wanted import current_report, done_words, is_unheard_yet, pods_of
 from trainingjob_operator.controllers.training_job.settings import Settings
 from trainingjob_operator.controllers.training_job.state import Observed, Pinned
 from trainingjob_operator.controllers.training_job.status import script, silence
@@ -104,8 +104,8 @@ def _corrected(seen: Observed, decision: Decision, reached: str, report: Report 
     No step was finished since a stall began. Nothing is known since the last report; what one that comes later tells was trained.
     """
     before, row = seen.job.status.phase, ROWS.get(reached)
-    if before == JobPhase.UNKNOWN and reached == JobPhase.RUNNING and report is not None:
-        return goodput_ledger.moved(ledger, _trained_unheard(seen, report, now), Row.TRAINING, Row.UNKNOWN)
+    if before == JobPhase.UNKNOWN and reached != JobPhase.UNKNOWN:
+        return goodput_ledger.moved(ledger, _trained_unheard(seen, decision, report, now), Row.TRAINING, Row.UNKNOWN)
     if before != JobPhase.RUNNING:
         return ledger
     if silence.is_overdue(seen, decision, now):
@@ -115,13 +115,32 @@ def _corrected(seen: Observed, decision: Decision, reached: str, report: Report 
     return ledger if row is None or report is None else goodput_ledger.moved(ledger, report.still_seconds, row)
 
 
-def _trained_unheard(seen: Observed, report: Report, now: datetime) -> float:
-    """Return how long the steps took that were finished while the rendezvous was not heard, at the rate that it reports now."""
-    steps = (report.step or 0) - (seen.job.status.step or 0)
-    if steps <= 0 or report.samples_per_second <= 0 or script.is_script(seen.job):
+def _trained_unheard(seen: Observed, decision: Decision, report: Report | None, now: datetime) -> float:
+    """Return how long the steps took that were finished while the rendezvous was not heard. In a stall none was finished."""
+    steps = _newest_step(seen, decision, report) - (seen.job.status.step or 0)
+    if steps <= 0 or script.is_script(seen.job):
         return 0.0
-    silent = (now - silence.silent_since(seen, now)).total_seconds()
-    return min(silent, steps * seen.job.spec.training.global_batch_size / report.samples_per_second)
+    still = report.still_seconds if report is not None and report.stalled else 0.0
+    silent = max(0.0, (now - silence.silent_since(seen, now)).total_seconds() - still)
+    return min(silent, steps * _step_seconds(seen, report))
+
+
+def _newest_step(seen: Observed, decision: Decision, report: Report | None) -> int:
+    """Return the last step that is known to be finished: as reported, or of a job that ended, as its workers' last words have it."""
+    reported = report.step if report is not None else None
+    if decision.course is not Course.ENDED:
+        return reported or 0
+    said = [pod.termination.step for pod in pods_of(seen, decision.wanted).values() if pod.termination is not None]
+    log = report.log if report is not None else None
+    return max(reported or 0, (log.checkpoint or 0) if log is not None else 0, *(step or 0 for step in said), 0)
+
+
+def _step_seconds(seen: Observed, report: Report | None) -> float:
+    """Return how long a step takes at the rate that is reported now; where none is, as long as those before took."""
+    if report is not None and report.samples_per_second > 0:
+        return seen.job.spec.training.global_batch_size / report.samples_per_second
+    status = seen.job.status
+    return status.ledger.get(Row.TRAINING, 0.0) / status.step if status.step else 0.0
 
 
 def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> str:
