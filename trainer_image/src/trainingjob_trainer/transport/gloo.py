@@ -1,7 +1,8 @@
 """The transport over gloo, for CPUs. Effects: sockets and threads of this process.
 
 A ProcessGroupGloo is made directly, without torch's global process group, so that a generation's group can be dropped
-and the next one stand beside what is left of it. See `past` for how a group is dropped.
+and the next one stand beside what is left of it. A group is never destroyed: its destructor joins threads while holding
+the interpreter's lock, and has been seen to hang. What remains of a cut group is two idle threads and no connection.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from trainingjob_api.contract.channel import Links
 from trainingjob_api.contract.messages import Generation
 from trainingjob_trainer.transport import sockets
 from trainingjob_trainer.transport.links import LOOK_SECONDS, LinkWatch
-from trainingjob_trainer.transport.past import Group, PastGroups, Standing
 from trainingjob_trainer.transport.port import Forming, NeverBegan, Pending
 from trainingjob_trainer.transport.store import Ask, ChannelStore
 
@@ -35,6 +35,11 @@ COLLECTIVE = timedelta(days=1)
 
 ASK_AGAIN = timedelta(milliseconds=100)
 """How often a wait for a collective looks whether the generation was interrupted meanwhile."""
+
+Group = Any
+"""A ProcessGroupGloo. torch's stubs do not know its methods."""
+
+_kept: list[Group] = []
 
 
 class GlooTransport:
@@ -59,8 +64,7 @@ class GlooTransport:
         self._interface = interface
         self.calling = ""
         self._lock = threading.Lock()
-        self._group: Standing | None = None
-        self._past = PastGroups()
+        self._group: Group | None = None
         self._forming = Forming.NOTHING
         self._ticket = 0
         self._streams: frozenset[sockets.Stream] = frozenset()
@@ -97,31 +101,28 @@ class GlooTransport:
 
     def _form(self, ticket: int, generation: Generation, rank: int, ended: Callable[[], None]) -> None:
         before = sockets.established()
-        standing: Standing | None = None
+        group: Group | None = None
         try:
             store = ChannelStore(self._ask, generation.id.label(), timedelta(seconds=FORM_SECONDS))
             options = _make_options()
             options._timeout = timedelta(seconds=FORM_SECONDS)
             options._devices = [self._listen(generation.seats[rank].address)]
-            standing = Standing(ProcessGroupGloo(store, rank, len(generation.seats), options))
+            group = ProcessGroupGloo(store, rank, len(generation.seats), options)
+            _kept.append(group)
         except (RuntimeError, TimeoutError) as error:
             logger.warning("generation %s: the group could not be formed: %s", generation.id.label(), error)
         finally:  # whatever happened: somebody waits
-            self._formed(ticket, standing, sockets.established() - before)
-            standing = None
+            self._formed(ticket, group, sockets.established() - before)
             ended()
-        self._past.release()  # now: training does not wait for it
 
-    def _formed(self, ticket: int, standing: Standing | None, streams: frozenset[sockets.Stream]) -> None:
+    def _formed(self, ticket: int, group: Group | None, streams: frozenset[sockets.Stream]) -> None:
         with self._lock:
             if ticket == self._ticket:
-                self._group, self._streams = standing, streams
-                self._forming = Forming.FAILED if standing is None else Forming.FORMED
+                self._group, self._streams = group, streams
+                self._forming = Forming.FAILED if group is None else Forming.FORMED
                 self._links.ended()
-                return
-            sockets.cut(streams)
-        if standing is not None:
-            self._past.add(standing)
+            else:
+                sockets.cut(streams)
 
     def _listen(self, address: str) -> ProcessGroupGloo.Device:
         if self._device is None:
@@ -135,23 +136,19 @@ class GlooTransport:
         """Cut this generation's connections, and abandon a group that is being formed."""
         with self._lock:
             self._ticket += 1
-            standing, self._group = self._group, None
+            self._group = None
             self._forming = Forming.NOTHING
             sockets.cut(self._streams)
             self._streams = frozenset()
-        if standing is not None:
-            self._past.add(standing)
 
     def retire(self) -> None:
         """Drop the group, but leave its connections until the next one is formed: a slower peer may still be reading."""
         with self._lock:
             self._ticket += 1
-            standing, self._group = self._group, None
+            self._group = None
             self._forming = Forming.NOTHING
             self._leftover |= self._streams
             self._streams = frozenset()
-        if standing is not None:
-            self._past.add(standing)
 
     def all_reduce(self, tensor: Tensor) -> Pending:
         """Sum over ranks, in place. Every rank gets the same bits."""
@@ -170,23 +167,23 @@ class GlooTransport:
         options.rootRank, options.timeout = root, COLLECTIVE
         return self._launch(lambda group: group.broadcast([tensor], options))
 
-    def group(self) -> Standing | None:
-        """The generation's group: it has the methods of torch's."""
+    def group(self) -> Group | None:
+        """The generation's group."""
         return self._group
 
-    def _launch(self, call: Callable[[Group], Pending]) -> Pending:
-        standing = self._group
-        if standing is None:
+    def _launch(self, begin: Callable[[Group], Pending]) -> Pending:
+        group = self._group
+        if group is None:
             return NeverBegan()
         try:
-            return standing.begin(call)
+            return begin(group)
         except RuntimeError as error:
             logger.info("a collective could not begin: %s", _first_line(error))
             return NeverBegan()
 
     def settle(self, works: Sequence[Pending]) -> bool:
         """Wait for all; after a failure the connections are cut first, so that the rest, and the peers, end at once too."""
-        good, ticket, standing = True, self._ticket, self._group
+        good, ticket = True, self._ticket
         for work in works:
             try:
                 self._wait(work, ticket)
@@ -196,8 +193,6 @@ class GlooTransport:
                     logger.info("a collective failed: %s", _first_line(error))
                     self.interrupt()
                 good = False
-        if standing is not None:
-            standing.forget_ended()
         return good
 
     def _wait(self, work: Pending, ticket: int) -> None:
@@ -210,6 +205,8 @@ class GlooTransport:
             try:
                 work.wait(ASK_AGAIN)
             except RuntimeError:
+                if interrupted and not work.is_completed():
+                    _kept.append(work)
                 if interrupted:
                     raise
                 if work.is_completed():
