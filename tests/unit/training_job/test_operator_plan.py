@@ -230,7 +230,7 @@ def test_members_of_a_failed_job_are_told_to_leave() -> None:
 
 def test_an_invalid_edit_stops_nothing_that_runs() -> None:
     decided = plan(make_seen(make_job(make_status()), problem="spec.training: Field required"), SETTINGS, NOW)
-    assert (decided.create, decided.delete, decided.requeue_after) == ((), (), None)
+    assert (decided.create, decided.delete, decided.requeue_after) == ((), (), 10.0), "nobody listens from now on"
     valid = decided.status.condition("Valid")
     assert valid is not None
     assert (valid.status, valid.message) == ("False", "spec.training: Field required")

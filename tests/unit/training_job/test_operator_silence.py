@@ -262,3 +262,33 @@ def test_what_a_job_trained_that_ended_unheard_is_training_time() -> None:
     seen = passed(seen, 100.0, pods=pods, report=None)[0]
     assert seen.job.status.phase == "Succeeded"
     assert seen.job.status.ledger == {"Starting": 60.0, "Training": 585.0, "Unknown": 55.0}
+
+
+def test_a_job_that_becomes_invalid_is_not_said_to_train_for_ever() -> None:
+    """It may train on, and nobody listens."""
+    problem = "spec: Field novelty unknown"
+    seen, decided = passed(training(), 1.0, problem=problem)
+    reporting = seen.job.status.condition("Reporting")
+    assert reporting is not None
+    assert (reporting.status, reporting.last_transition_time) == ("False", at(1.0))
+    assert shown(seen.job.status) == RUNNING
+    assert decided.requeue_after == LIMIT
+    seen = passed(seen, 1.0 + LIMIT, report=None, reporting=False, unheard_seconds=LIMIT)[0]
+    assert shown(seen.job.status) == UNKNOWN
+    valid, ready = seen.job.status.condition("Valid"), seen.job.status.condition("Ready")
+    assert valid is not None
+    assert ready is not None
+    assert (valid.status, valid.message, seen.job.status.message) == ("False", problem, problem)
+    assert ready.message == WORDS.replace("12:10:00", "12:10:01")
+    again = passed(seen, 60.0)[1]
+    assert (again.status, again.events) == (seen.job.status, ())
+    seen = passed(seen, 61.0, pods=())[0]
+    assert shown(seen.job.status) == ("Unknown", "False", "NotTraining", None, "0/3", 0)
+
+
+@pytest.mark.parametrize("phase", ["", "Pending", "Suspended", "Succeeded", "Failed"])
+def test_nothing_is_said_of_the_silence_of_a_job_that_is_invalid_and_does_not_run(phase: str) -> None:
+    seen = make_seen(make_job(make_status(phase=phase)), pods=(), problem="no", report=None, reporting=False, unheard_seconds=600.0)
+    seen, decided = passed(seen, 0.0)
+    assert (decided.status.phase, decided.status.condition("Ready")) == (phase or "Pending", None)
+    assert decided.requeue_after is None

@@ -12,6 +12,7 @@ from trainingjob_api.resource import TrainingJob
 from trainingjob_operator.controllers.training_job.identity import Identity, derive
 from trainingjob_operator.controllers.training_job.state import Observed, Plan
 from trainingjob_operator.controllers.training_job.streams.link import Link
+from trainingjob_operator.controllers.training_job.streams.watch import Watch
 from trainingjob_operator.engine.values import Deletion, Event, ResourceKey
 from trainingjob_operator.local.environment import LOOPBACK
 from trainingjob_operator.local.jobs import DIRECTORY_ANNOTATION, WORKING_ANNOTATION, LocalJobs
@@ -38,11 +39,13 @@ class LocalCluster:
         self._on_events = on_events
         self._pods: dict[ResourceKey, LocalPods] = {}
         self._links: dict[ResourceKey, Link] = {}
+        self._watches: dict[ResourceKey, Watch] = {}
 
     async def observe(self, key: ResourceKey) -> Observed | None:
         """What there is now; None if the job is gone."""
         manifest = self._jobs.read(key)
         if manifest is None:
+            self._watches.pop(key, None)
             return None
         job = TrainingJob.model_validate(manifest)
         objects = LocalObjects(self._jobs.folder(key))
@@ -50,6 +53,7 @@ class LocalCluster:
         address = None if port is None else f"{LOOPBACK}:{port}"
         pods = self.pods(key).observe()
         link = self._links.get(key)
+        unheard, connecting = self._watches.setdefault(key, Watch()).look(link)
         return Observed(
             job=job,
             pods=pods,
@@ -58,8 +62,8 @@ class LocalCluster:
             rendezvous_address=address,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
             reporting=link is not None and link.reporting,
-            unheard_seconds=0.0 if link is None else link.unheard_seconds,
-            connecting=link is None or link.connecting,
+            unheard_seconds=unheard,
+            connecting=connecting,
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
         )
 

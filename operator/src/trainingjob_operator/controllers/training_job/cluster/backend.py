@@ -25,6 +25,7 @@ from trainingjob_operator.controllers.training_job.reasons import FOLDED
 from trainingjob_operator.controllers.training_job.settings import Settings
 from trainingjob_operator.controllers.training_job.state import TRAINING_JOBS, Observed, Plan, Role
 from trainingjob_operator.controllers.training_job.streams.link import Link
+from trainingjob_operator.controllers.training_job.streams.watch import Watch
 from trainingjob_operator.engine.cluster.api import Api
 from trainingjob_operator.engine.cluster.controller import Tools
 from trainingjob_operator.engine.cluster.informer import Informer
@@ -48,6 +49,8 @@ class KubernetesCluster:
         self._writes = Writes(api, self.objects, self.children, wake, FOLDED)
         self._links: dict[ResourceKey, tuple[tuple[str, int], Link]] = {}
         """Job -> the uid and epoch that the stream is for, and the stream."""
+        self._watches: dict[ResourceKey, tuple[str, Watch]] = {}
+        """Job -> its uid, and since when it is looked at."""
         self._owed: dict[ResourceKey, tuple[Observed, Plan]] = {}
         """Job -> a plan whose children were created, and whose status could not be written yet."""
 
@@ -63,6 +66,7 @@ class KubernetesCluster:
         if found is None:
             self._writes.forget(key)
             await self._unlink(key)
+            self._watches.pop(key, None)
             return None
         job, now = found.job, datetime.now(UTC)
         uid = job.metadata.uid
@@ -70,6 +74,7 @@ class KubernetesCluster:
         pinned = self.children.pinned(key, uid, job.status.revision)
         port = self._settings.rendezvous_port if pinned is None else pinned.port
         link = self._link(key, uid, job.status.rendezvous.epoch)
+        unheard, connecting = self._look(key, uid)
         return Observed(
             job=job,
             pods=pods,
@@ -78,8 +83,8 @@ class KubernetesCluster:
             rendezvous_address=address(job, port) if any(kind == "Service" for kind, _ in objects) else None,
             report=None if link is None else link.report(job.status.rendezvous.epoch),
             reporting=link is not None and link.reporting,
-            unheard_seconds=0.0 if link is None else link.unheard_seconds,
-            connecting=link is None or link.connecting,
+            unheard_seconds=unheard,
+            connecting=connecting,
             silent_seconds={} if link is None else link.silences(pods, job.spec.recovery.startup_timeout_seconds),
             problem=found.problem,
             refused=self._writes.refused(key),
@@ -169,6 +174,14 @@ class KubernetesCluster:
             link = Link(seen.rendezvous_address, identity, lambda: self._wake(key), self._may_act)
             self._links[key] = ((uid, epoch), link)
         link.tell(plan.intent)
+
+    def _look(self, key: ResourceKey, uid: str) -> tuple[float, bool]:
+        """Return how long the job has not been heard, be it of a former epoch, and whether its first stream is being opened."""
+        known = self._watches.get(key)
+        if known is None or known[0] != uid:
+            known = self._watches[key] = uid, Watch()
+        found = self._links.get(key)
+        return known[1].look(found[1] if found is not None and found[0][0] == uid else None)
 
     def _link(self, key: ResourceKey, uid: str, epoch: int) -> Link | None:
         found = self._links.get(key)

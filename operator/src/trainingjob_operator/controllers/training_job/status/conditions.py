@@ -27,14 +27,14 @@ Claim = tuple[str, bool | None, Reason, str]
 def conditions(seen: Observed, decision: Decision, *, ready: bool | None, working: str, now: datetime) -> tuple[Condition, ...]:
     """All conditions; the transition time moves only where the value changes. `working` says who trains, for a person."""
     own = tuple(_condition(seen, claim, now) for claim in _claims(seen, decision, ready, working))
-    if decision.course is Course.INVALID:
-        return own + tuple(condition for condition in seen.job.status.conditions if condition.type != "Valid")
-    return own + tuple(condition for condition in seen.job.status.conditions if condition.type not in CONDITIONS)
+    told = {condition.type for condition in own} if decision.course is Course.INVALID else CONDITIONS
+    return own + tuple(condition for condition in seen.job.status.conditions if condition.type not in told)
 
 
 def _claims(seen: Observed, decision: Decision, ready: bool | None, working: str) -> Iterator[Claim]:
     if decision.course is Course.INVALID:
         yield "Valid", False, Reason.INVALID, decision.problem
+        yield from _unheeded(seen, decision, ready, working)
         return
     yield from _ends(decision)
     if decision.course is Course.SUSPENDED:
@@ -50,6 +50,14 @@ def _claims(seen: Observed, decision: Decision, ready: bool | None, working: str
     yield from _rolled_back(seen)
     yield from _waiting(seen, decision)
     yield from _storage(seen, decision, bool(ready))
+
+
+def _unheeded(seen: Observed, decision: Decision, ready: bool | None, working: str) -> Iterator[Claim]:
+    """What is said of a job that cannot be run as it is: it may train on, and nobody listens. `working` is "" while Ready stays."""
+    if seen.job.status.condition("Reporting") is not None:
+        yield "Reporting", False, cause(seen, decision), ""
+    if working:
+        yield "Ready", ready, Reason.NO_REPORT if ready is None else Reason.NOT_TRAINING, working
 
 
 def _at_work(seen: Observed) -> Reason:

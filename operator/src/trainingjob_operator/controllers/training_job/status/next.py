@@ -74,8 +74,7 @@ def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -
     unknown, name = silence.is_unknown(seen, decision, now), seen.job.metadata
     reached = phase(seen, decision, unknown=unknown)
     if decision.course is Course.INVALID:
-        claims = conditions(seen, decision, ready=False, working="", now=now)
-        return {"phase": reached, "message": decision.problem, "conditions": claims, "observed_generation": name.generation}
+        return _unheeded(seen, decision, unknown, now) | {"phase": reached, "observed_generation": name.generation}
     ready, workers = (None, 0) if unknown else _ready(seen, decision, report)
     ledger = _corrected(seen, decision, reached, report, ledger, now)
     figures = _figures(seen, report, ledger, now) | ({} if ready else {"samples_per_second": None})
@@ -96,6 +95,18 @@ def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -
             "completion_time": (old.completion_time or now) if decision.course is Course.ENDED else None,
         }
     ) | _display(seen, figures, "?" if unknown else str(workers))
+
+
+def _unheeded(seen: Observed, decision: Decision, unknown: bool, now: datetime) -> dict[str, Any]:
+    """What is said of a job that cannot be run as it is, and is not listened to. Its spec may be a stand-in: it is not looked at."""
+    old, ready = seen.job.status, None if silence.any_worker(seen) else False
+    words = silence.words(silence.silent_since(seen, now)) if ready is None else "no worker runs"
+    claims = conditions(seen, decision, ready=ready, working=words if unknown else "", now=now)
+    fields = {"message": decision.problem, "conditions": claims}
+    if not unknown:
+        return fields
+    shown = old.display.model_copy(update={"workers": f"{'?' if ready is None else 0}/{old.wanted_workers}"})
+    return fields | {"ready_workers": 0, "samples_per_second": None, "display": shown}
 
 
 def _corrected(seen: Observed, decision: Decision, reached: str, report: Report | None, ledger: Ledger, now: datetime) -> Ledger:

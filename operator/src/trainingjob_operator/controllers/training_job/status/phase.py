@@ -52,7 +52,8 @@ def phase(seen: Observed, decision: Decision, *, unknown: bool) -> str:
             return JobPhase.RECOVERING if _has_trained(seen) else JobPhase.PENDING
         case Course.RUNNING:
             return _running(seen, decision, unknown=unknown)
-    return seen.job.status.phase or JobPhase.PENDING
+    before = seen.job.status.phase or JobPhase.PENDING
+    return JobPhase.UNKNOWN if unknown and before in UNDER_WAY else before
 
 
 def _stopping(stop: StopRecord | None) -> JobPhase:

@@ -45,7 +45,7 @@ def is_heard(seen: Observed) -> bool:
 def cause(seen: Observed, decision: Decision) -> Reason:
     """Return why the rendezvous of a job that does not report is not heard."""
     begins = decision.anew or (decision.course is Course.RUNNING and seen.job.status.is_released())
-    under_way = decision.course in UNDER_WAY
+    under_way = decision.course in (*UNDER_WAY, Course.INVALID)
     return Reason.NOT_HEARD_YET if begins or (under_way and not is_heard(seen)) else Reason.NO_STREAM
 
 
@@ -62,7 +62,7 @@ def is_unknown(seen: Observed, decision: Decision, now: datetime) -> bool:
 
 def is_overdue(seen: Observed, decision: Decision, now: datetime) -> bool:
     """Return whether a job that is under way should have reported by now."""
-    if decision.course not in UNDER_WAY or is_streaming(seen, decision):
+    if decision.course not in (*UNDER_WAY, Course.INVALID) or is_streaming(seen, decision):
         return False
     return (now - silent_since(seen, now)).total_seconds() >= LIMIT_SECONDS
 
@@ -73,6 +73,8 @@ def words(since: datetime) -> str:
 
 
 def _makes_claims(seen: Observed, decision: Decision) -> bool:
+    if decision.course is Course.INVALID:  # what runs is left alone, and not listened to
+        return is_heard(seen) and seen.job.status.phase not in (*BEFORE_THE_FIRST_STEP, "", "Succeeded", "Failed")
     under_way = decision.course in UNDER_WAY and not decision.anew and is_heard(seen)
     return under_way and seen.job.status.phase not in BEFORE_THE_FIRST_STEP and any_worker(seen)
 
