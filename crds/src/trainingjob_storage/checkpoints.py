@@ -15,31 +15,32 @@ from trainingjob_api.storage.layout import Label, manifest_key, save_prefix, sha
 from trainingjob_api.storage.manifest import BadManifest, Manifest, ShardFile, TensorSlice, parse_manifest, parse_position, parse_slices
 from trainingjob_storage.digests import digest, shard_digest
 from trainingjob_storage.errors import AlreadyExists, Corrupt, NotFound, NotWhole
-from trainingjob_storage.fronts import NO_FRONT, Front, front_of, read_front, read_slices
+from trainingjob_storage.fronts import NO_FRONT, Front, Fronts, front_of, slices_in
 from trainingjob_storage.store import Store
 
 
-def build_manifest(store: Store, commit: Commit, epoch: int, build: str) -> Manifest:
-    """The manifest of a save whose shards are all in storage. Of the shards only the fronts are read.
+def build_manifest(reader: Fronts, commit: Commit, epoch: int, build: str) -> Manifest:
+    """The manifest of a save whose shards are all in storage. Of the shards only the fronts are read, those that `reader` has not.
 
     Raises:
         NotWhole: what the ranks said, or what the shards hold, does not make a whole.
     """
     label = Label.of(commit.save)
     try:
+        fronts = reader.read(label, {shard.name: _known(shard) for shard in commit.shards if shard.entries == NO_ENTRIES})
         manifest = Manifest(
             save=str(label),
             step=commit.save.step,
             attempt=commit.save.generation.attempt,
             epoch=epoch,
             world=commit.world,
-            shards=tuple(_file(store, label, shard) for shard in commit.shards),
+            shards=tuple(_file(shard, fronts.get(shard.name)) for shard in commit.shards),
             tensors=tuple(piece for shard in commit.shards for piece in _pieces(shard.entries, shard.name)),
             position=parse_position(commit.position),
             build=build,
         )
         coverage = Coverage()
-        coverage.add(read_slices(store, manifest))
+        coverage.add(slices_in(manifest, fronts))
         missing = coverage.gaps()
     except (ValueError, Corrupt) as error:
         raise NotWhole(f"save {label}: {error}") from None
@@ -48,10 +49,15 @@ def build_manifest(store: Store, commit: Commit, epoch: int, build: str) -> Mani
     return manifest
 
 
-def _file(store: Store, label: Label, shard: Shard) -> ShardFile:
-    front = NO_FRONT if shard.entries != NO_ENTRIES else Front(shard.front_bytes, shard.front_blake3)
-    if shard.entries == NO_ENTRIES and front == NO_FRONT:  # an older rendezvous does not hand it on
-        front = front_of(read_front(store, label, shard.name, NO_FRONT))
+def _known(shard: Shard) -> Front:
+    """What the rank said of its shard's front; an older rendezvous does not hand it on."""
+    return Front(shard.front_bytes, shard.front_blake3) if shard.front_blake3 else NO_FRONT
+
+
+def _file(shard: Shard, read: bytes | None) -> ShardFile:
+    front = NO_FRONT if read is None else _known(shard)
+    if read is not None and front == NO_FRONT:
+        front = front_of(read)
     return ShardFile(
         name=shard.name,
         bytes=shard.bytes,

@@ -6,7 +6,10 @@ without the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from trainingjob_api.storage.front import LENGTH_BYTES, MAX_HEADER_BYTES, front_bytes, parse_front
@@ -15,6 +18,13 @@ from trainingjob_api.storage.manifest import BadManifest, Manifest, TensorSlice
 from trainingjob_storage.digests import shard_digest
 from trainingjob_storage.errors import Corrupt, NotFound
 from trainingjob_storage.store import Store
+
+READERS = 8
+"""Fronts read at once: a commit waits for a round trip per so many ranks."""
+FEW = 2
+"""Up to so many are read one after the other: threads gain nothing."""
+REMEMBERED = 4
+"""Saves whose fronts are remembered between two tries of their commit; more of them are read again."""
 
 
 class Front(NamedTuple):
@@ -55,6 +65,54 @@ def read_front(store: Store, label: Label, name: str, known: Front) -> bytes:
         raise Corrupt(f"{key} is missing") from None
 
 
+class Fronts:
+    """Reads the fronts of a save's shards, several at once, and remembers them: a commit that is tried again reads what it lacks.
+
+    Safe for use by several threads.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._saves: OrderedDict[Label, dict[tuple[str, Front], bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, label: Label, shards: Mapping[str, Front]) -> dict[str, bytes]:
+        """Return the fronts by their shards' names.
+
+        Args:
+            label: the save's.
+            shards: what each must be, by name; NO_FRONT: nobody said.
+
+        Raises:
+            Corrupt: see read_front.
+        """
+        found = self._of(label)
+
+        def read(wanted: tuple[str, Front]) -> None:
+            found[wanted] = read_front(self._store, label, *wanted)
+
+        lacking = [wanted for wanted in shards.items() if wanted not in found]
+        if len(lacking) <= FEW:
+            list(map(read, lacking))
+        else:
+            with ThreadPoolExecutor(READERS, thread_name_prefix="fronts") as pool:
+                list(pool.map(read, lacking))
+        return {name: found[name, known] for name, known in shards.items()}
+
+    def forget(self, label: Label) -> None:
+        """The save's commit is not tried again."""
+        with self._lock:
+            self._saves.pop(label, None)
+
+    def _of(self, label: Label) -> dict[tuple[str, Front], bytes]:
+        with self._lock:
+            found = self._saves.setdefault(label, {})
+            self._saves.move_to_end(label)
+            while len(self._saves) > REMEMBERED:
+                self._saves.popitem(last=False)
+            return found
+
+
 def _read_known(store: Store, key: str, known: Front) -> bytes:
     if known.bytes > LENGTH_BYTES + MAX_HEADER_BYTES:
         raise Corrupt(f"{key}: its header is said to have {known.bytes} bytes; at most {MAX_HEADER_BYTES} are allowed")
@@ -86,8 +144,21 @@ def read_slices(store: Store, manifest: Manifest) -> Iterator[TensorSlice]:
         Corrupt: a front is not what the manifest says.
         BadManifest: a front contradicts itself, or its shard.
     """
+    known = {
+        shard.name: Front(shard.front_bytes, shard.front_blake3)
+        for shard in manifest.shards
+        if shard.front_bytes is not None and shard.front_blake3 is not None
+    }
+    yield from slices_in(manifest, Fronts(store).read(manifest.label, known))
+
+
+def slices_in(manifest: Manifest, fronts: Mapping[str, bytes]) -> Iterator[TensorSlice]:
+    """Yield all slices of a save, given the fronts of its shards.
+
+    Raises:
+        BadManifest: a front contradicts itself, or its shard.
+    """
     yield from manifest.tensors
     for shard in manifest.shards:
-        if shard.front_bytes is not None and shard.front_blake3 is not None:
-            front = read_front(store, manifest.label, shard.name, Front(shard.front_bytes, shard.front_blake3))
-            yield from parse_front(front, shard.name, shard.bytes)
+        if shard.name in fronts:
+            yield from parse_front(fronts[shard.name], shard.name, shard.bytes)

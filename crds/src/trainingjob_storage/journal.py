@@ -33,7 +33,8 @@ from trainingjob_api.storage.manifest import Manifest
 from trainingjob_api.storage.retention import overtaken, to_drop
 from trainingjob_storage.appender import Appender
 from trainingjob_storage.checkpoints import build_manifest, read_manifest, read_shards, write_manifest
-from trainingjob_storage.errors import AttemptTaken, Corrupt, Fenced, NotWhole, OwnedByAnother
+from trainingjob_storage.errors import AttemptTaken, Corrupt, Fenced, NotWhole, OwnedByAnother, StorageError, Unreachable
+from trainingjob_storage.fronts import Fronts
 from trainingjob_storage.position import position_of
 from trainingjob_storage.store import Store
 from trainingjob_storage.sweep import stored_saves, sweep
@@ -95,6 +96,7 @@ class Journal:
         self._identity = identity or secrets.token_hex(6)
         self._keep = keep
         self._log = Appender(store, owner_uid)
+        self._fronts = Fronts(store)
         self._said: History | None = None
         """The log as the newest position had it."""
         self._opened = LogPosition(seq=-1)
@@ -226,13 +228,24 @@ class Journal:
             NotWhole: something is missing; the save stays invisible.
             Fenced: a newer attempt or epoch has begun.
         """
+        try:
+            position = self._commit(commit, epoch)
+        except Unreachable:  # the next try goes on with the fronts that were read
+            raise
+        except StorageError:
+            self._fronts.forget(Label.of(commit.save))
+            raise
+        self._fronts.forget(Label.of(commit.save))
+        return position
+
+    def _commit(self, commit: Commit, epoch: int) -> LogPosition:
         label = str(Label.of(commit.save))
         history = self._log.refresh()
         if label in history.checkpoints or label in history.dropped:
             return self._position(history)
         authority = Authority(commit.save.generation.attempt, max(epoch, commit.save.generation.epoch))
         self._stand_down(history, authority)
-        manifest = build_manifest(self._store, commit, authority.epoch, self._build)
+        manifest = build_manifest(self._fronts, commit, authority.epoch, self._build)
         try:
             sha256 = write_manifest(self._store, manifest)
         except NotWhole:
@@ -274,7 +287,7 @@ class Journal:
 
     def _pin(self, history: History, step: int, seq: int) -> Entry | None:
         kept = self._ours(history, step)
-        if kept is None or kept.pinned:
+        if kept is None or history.pinned_last(kept.save):
             return None
         authority = Authority(history.attempt, history.epoch)
         return Pin(nonce=f"{kept.save}-{seq}", step=step, save=kept.save, **self._frame(authority, seq))

@@ -8,11 +8,11 @@ from trainingjob_api.contract.messages import LogPosition
 from trainingjob_api.storage.log import History
 
 POSITION_STEPS = 20
-"""So many checkpoints are named: the pinned one and the newest."""
+"""So many checkpoints are named: the pinned ones and the newest."""
 
 
 def steps_of(history: History, giving_up: Collection[str] = ()) -> tuple[int, ...]:
-    """Return the steps that a rollback can go to, oldest first: the pinned one and the newest, without what is about to be dropped."""
+    """Return the steps that a rollback can go to, oldest first: the pinned ones and the newest, without what is about to be dropped."""
     staying = [kept for kept in history.visible() if kept.save not in giving_up]
     pinned = {kept.step for kept in staying if kept.pinned}
     others = sorted({kept.step for kept in staying} - pinned)

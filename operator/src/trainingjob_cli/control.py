@@ -84,7 +84,7 @@ def _pinned(jobs: LocalJobs, key: ResourceKey, job: TrainingJob, word: str) -> i
         nonlocal chosen
         kept = target(history, word)
         chosen = kept.step
-        if kept.pinned:
+        if history.pinned_last(kept.save):
             return None
         nonce = f"{kept.save}-{seq}"
         return Pin(seq=seq, nonce=nonce, time=time.time(), step=kept.step, save=kept.save, attempt=history.attempt, epoch=history.epoch)

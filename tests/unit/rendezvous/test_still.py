@@ -53,12 +53,12 @@ CASES = {
     ),
     "all compute": (GENERATION, (COMPUTES,) * 3, Stall.STEP, "workers 0, 1 and 2 compute step 241 for unusually long"),
     "all wait": (GENERATION, (WAITS,) * 3, Stall.HANG, "all ranks wait for each other in a collective, and nothing moves"),
-    "a collective that one worker has not called": (
+    "a collective that one worker is not in": (
         GENERATION,
         (WAITS, *(make_stamp(waits=True, calling="all_reduce 2"),) * 2),
         Stall.HANG,
-        "workers 1 and 2 wait in torch.distributed.all_reduce, call 2 of the task in step 241; worker 0 has not called it:"
-        " every worker must call the same ones",
+        "workers 1 and 2 wait in torch.distributed.all_reduce, call 2 of the task in step 241; worker 0 is not in it:"
+        " it was not called there, as it must be on all, or the network stopped within it",
     ),
     "a collective that all have called": (
         GENERATION,

@@ -51,19 +51,21 @@ def test_a_pinned_checkpoint_stays_until_the_job_has_gone_back_to_it(store):
     assert store.list("saves/00000010-a1e1n1/") == []
 
 
-def test_another_pin_ends_the_one_before(store):
-    writer = journal(store)
-    writer.pin(Keep(step=10, request="r1"))
-    writer.pin(Keep(step=20, request="r2"))
-    save(writer, store, 30, 40)
-    assert (pins(store), writer.position().checkpoints) == ([20], (20, 30, 40))
-    assert not writer.pin(Keep(step=10, request="r3")).found
+def test_the_late_pin_of_a_replaced_request_does_not_end_the_present_one(store):
+    writer, late = journal(store), journal(store)
+    assert writer.pin(Keep(step=10, request="r2")).found
+    late.pin(Keep(step=20, request="r1"))
+    save(writer, store, 30, 40, 50)
+    back = Restore(kind="Step", step=10, request="r2")
+    opened = journal(store).open_attempt(SECOND, back)
+    assert (opened.step, opened.position.missing_request) == (10, None)
+    assert pins(store) == [], "the rollback ends them all"
 
 
-def test_a_pin_that_ended_is_made_again(store):
-    for step, request in ((10, "r1"), (20, "r2"), (10, "r3")):
+def test_a_pin_is_renewed_for_another_request(store):
+    for step, request in ((10, "r1"), (20, "r2"), (10, "r3"), (10, "r3")):
         assert journal(store).pin(Keep(step=step, request=request)).found
-        assert pins(store) == [step]
+    assert [int(label[:8]) for label in assert_whole(store).pins] == [20, 10]
 
 
 def test_a_pin_outlives_the_jobs_success_and_ends_with_its_next_life(store):

@@ -3,6 +3,8 @@
 import json
 import math
 import struct
+import threading
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,8 @@ from trainingjob_api.contract.messages import MAX_MESSAGE_BYTES, RENDEZVOUS_MESS
 from trainingjob_api.storage.front import MAX_HEADER_BYTES, front_bytes, parse_front, write_front
 from trainingjob_api.storage.layout import Label, shard_key, shard_name
 from trainingjob_api.storage.manifest import ITEM_BYTES, BadManifest, TensorSlice, parse_manifest
-from trainingjob_storage.errors import Corrupt, NotWhole
-from trainingjob_storage.fronts import NO_FRONT, front_of, read_slices
+from trainingjob_storage.errors import Corrupt, NotWhole, Unreachable
+from trainingjob_storage.fronts import NO_FRONT, READERS, REMEMBERED, Fronts, front_of, read_slices
 from trainingjob_storage.journal import Journal
 
 GENERATION = GenerationId(1, 1, 1)
@@ -247,3 +249,68 @@ def test_a_save_of_ten_thousand_slices_fits_a_message_and_no_shard_is_read_whole
     journal.commit(commit, 1)
     assert store.read == fronts
     assert len(store.objects[f"{FOLDER}/manifest.json"]) < 500 * world
+
+
+class Abreast(MemoryStore):
+    """Answers no read of a front before so many are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = threading.Barrier(READERS)
+
+    def get_range(self, key, start, stop):
+        self.asked.wait(10)
+        return super().get_range(key, start, stop)
+
+
+class Failing(MemoryStore):
+    """Fails at the fronts of these shards, and counts the reads of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.failing, self.reads = set(), Counter()
+
+    def get_range(self, key, start, stop):
+        self.reads[key.rpartition("/")[2]] += 1
+        if key.rpartition("/")[2] in self.failing:
+            raise Unreachable(key)
+        return super().get_range(key, start, stop)
+
+
+def opened(store):
+    journal = Journal(store, "u1", "default/digits", "build-1", False, lambda: 1000.5)
+    journal.open_attempt(GENERATION, Restore())
+    return journal
+
+
+def test_a_commit_reads_several_fronts_at_once():
+    store = Abreast()
+    assert opened(store).commit(write_shards(store, GENERATION, 10, world=READERS), 1).checkpoint == 10
+
+
+def test_a_commit_that_is_tried_again_reads_only_the_fronts_that_it_lacks():
+    store, names = Failing(), [shard_name(rank) for rank in range(4)]
+    journal, commit = opened(store), write_shards(store, GENERATION, 10, world=4)
+    store.failing = {names[3]}
+    with pytest.raises(Unreachable):
+        journal.commit(commit, 1)
+    store.failing = set()
+    assert journal.commit(commit, 1).checkpoint == 10
+    assert store.reads == {names[0]: 1, names[1]: 1, names[2]: 1, names[3]: 2}
+
+
+def test_few_saves_fronts_are_remembered_and_none_that_is_not_tried_again():
+    store = Failing()
+    fronts, steps = Fronts(store), range(10, 10 * (REMEMBERED + 2), 10)
+    labels = {step: Label.of(write_shards(store, GENERATION, step).save) for step in steps}
+
+    def reads(step):
+        before = store.reads.total()
+        fronts.read(labels[step], {NAME: NO_FRONT})
+        return store.reads.total() - before
+
+    assert all(reads(step) for step in steps)
+    assert not reads(steps[-1])
+    fronts.forget(labels[steps[-1]])
+    assert reads(steps[-1])
+    assert reads(steps[0])

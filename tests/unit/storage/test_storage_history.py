@@ -224,16 +224,28 @@ def test_the_newest_ones_stay_and_never_fewer_than_two():
     assert dropped_steps(log, 0) == [10, 20]
 
 
-def test_a_pinned_one_stays_until_a_rollback_another_pin_or_the_first_fence_after_the_end():
+def test_a_pinned_one_stays_until_a_rollback_or_the_first_fence_after_the_end():
     log = Log().fence().save(10).save(20).save(30).save(40)
     log.add(Pin, step=10, save=log.label(10))
     assert dropped_steps(log, 2) == [20]
     assert dropped_steps(log.fence(), 2) == [20], "a resume ends no pin"
-    assert dropped_steps(log.add(Pin, step=20, save=log.label(20)), 2) == [10]
-    assert dropped_steps(log.add(Done), 2) == [10]
+    assert dropped_steps(log.add(Done), 2) == [20]
     assert dropped_steps(log.fence(), 2) == [10, 20]
     log.add(Pin, step=20, save=log.label(20))
     assert dropped_steps(log.fence().add(Rollback, step=20, request="r").save(50).save(60), 2) == [10, 20]
+
+
+def test_the_newest_four_pins_hold_together_and_one_made_again_is_the_newest():
+    log = Log().fence()
+    for step in range(10, 90, 10):
+        log.save(step)
+    for step in (10, 20, 30, 40, 10, 50):
+        log.add(Pin, step=step, save=log.label(step))
+    assert dropped_steps(log, 2) == [20, 60]
+    assert log.history.may_append(log.make(Pin, step=50, save=log.label(50)), "u1") == AlreadyOurs()
+    assert log.history.may_append(log.make(Pin, step=40, save=log.label(40)), "u1") == Append()
+    assert log.add(Rollback, step=60, request="r").history.pins == ()
+    assert not [kept for kept in log.history.checkpoints.values() if kept.pinned]
 
 
 def test_the_newest_healthy_one_stays():

@@ -189,7 +189,7 @@ class LogPosition(Record):
     checkpoint_time: float | None = None
     """When that checkpoint was committed, in seconds since 1970 by its writer's clock."""
     checkpoints: tuple[int, ...] = ()
-    """Steps of the visible checkpoints that retention leaves, oldest first: at most 20, the pinned one and the newest."""
+    """Steps of the visible checkpoints that retention leaves, oldest first: at most 20, the pinned ones and the newest."""
     opened_attempt: int = 0
     """The attempt that this agent opened (fenced), if it did."""
     restored_step: int | None = None

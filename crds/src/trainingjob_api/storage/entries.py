@@ -103,9 +103,10 @@ class Quarantine(Entry):
 
 
 class Pin(Entry):
-    """A save is not dropped by retention, because a rollback is to go back to it. At most one pin is in force.
+    """A save is not dropped by retention, because a rollback is to go back to it.
 
-    It ends with the next rollback or pin, and with the first fence after `done`. No entry of its own ends it, so none can be missing.
+    It ends with the next rollback, with the fourth pin of other saves after it, and with the first fence after `done`. No entry of its
+    own ends it, so none can be missing.
     """
 
     kind: Literal["pin"] = "pin"

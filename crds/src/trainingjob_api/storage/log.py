@@ -22,6 +22,9 @@ from trainingjob_api.storage.entries import (
     Rollback,
 )
 
+MOST_PINS = 4
+"""So many pins hold at once, the newest. One that comes late, of a request that was replaced, does not end the present one's."""
+
 
 @dataclass(frozen=True)
 class Append:
@@ -52,7 +55,7 @@ class Kept:
     """By a rollback to an earlier step."""
     quarantined: bool = False
     pinned: bool = False
-    """A rollback is to go back to it. True of one checkpoint at most."""
+    """A rollback is to go back to it."""
 
     @property
     def visible(self) -> bool:
@@ -97,6 +100,8 @@ class History:
     """Ids of the rollback requests carried out."""
     rollback: Rollback | None = None
     """The newest one."""
+    pins: tuple[str, ...] = ()
+    """Save labels, in the order of their pins: the newest MOST_PINS."""
     quarantined: tuple[int, ...] = ()
     """Steps, in the order of their quarantine."""
     exported: Export | None = None
@@ -133,6 +138,10 @@ class History:
     def at_step(self, step: int) -> Kept | None:
         """The newest visible checkpoint of that step, or None."""
         return max((kept for kept in self.checkpoints.values() if kept.visible and kept.step == step), key=Kept.key, default=None)
+
+    def pinned_last(self, save: str) -> bool:
+        """Whether the newest pin is this save's: another one would change nothing."""
+        return self.pins[-1:] == (save,)
 
     def may_append(self, entry: Entry, owner_uid: str) -> Verdict:
         """Whether the job `owner_uid` may append `entry` right after this history."""
@@ -178,7 +187,7 @@ class History:
             case Quarantine():
                 return entry.save not in self.checkpoints or self.checkpoints[entry.save].quarantined
             case Pin():
-                return entry.save not in self.checkpoints or self.checkpoints[entry.save].pinned
+                return entry.save not in self.checkpoints or self.pinned_last(entry.save)
             case Drop():
                 return self.dropped.issuperset(entry.saves)
             case Done():
@@ -267,14 +276,17 @@ class _Fold:
         return True
 
     def _pin(self, save: str) -> None:
-        self._unpin()
         if save in self.checkpoints:
-            self.checkpoints[save] = replace(self.checkpoints[save], pinned=True)
+            self._hold((*(other for other in self.history.pins if other != save), save)[-MOST_PINS:])
 
     def _unpin(self) -> None:
+        self._hold(())
+
+    def _hold(self, pins: tuple[str, ...]) -> None:
+        self.history = replace(self.history, pins=pins)
         for save, kept in self.checkpoints.items():
-            if kept.pinned:
-                self.checkpoints[save] = replace(kept, pinned=False)
+            if kept.pinned != (save in pins):
+                self.checkpoints[save] = replace(kept, pinned=save in pins)
 
     def _roll_back(self, entry: Rollback) -> None:
         self._unpin()

@@ -55,12 +55,15 @@ def wait_of(generation: Generation, members: Sequence[Member], *, trouble: str =
 
 
 def _uncalled(callers: Sequence[Member], others: Sequence[Member]) -> Wait:
-    """Some ranks are in a collective of the task's own code, and the others are past it, in the step's own."""
+    """Some ranks are in a collective of the task's own code, and the others in the step's own.
+
+    The others may not have called it. They may also be done with it: the root of a broadcast leaves it before the others have received.
+    """
     name, number, step = next(
         (*member.stamp.calling.partition(" ")[::2], (member.stamp.step or 0) + 1) for member in callers if member.stamp is not None
     )
     which = f"torch.distributed.{name}, call {number} of the task in step {step}"
-    missing = f"{workers(others)} {'has' if _is_one(others) else 'have'} not called it: every worker must call the same ones"
+    missing = f"{workers(others)} {_are(others)} not in it: it was not called there, as it must be on all, or the network stopped within it"
     return Wait(Stall.HANG, f"{workers(callers)} {_verb(callers, 'wait')} in {which}; {missing}")
 
 
