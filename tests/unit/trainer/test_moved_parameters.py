@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from trainingjob_trainer.checkpoint.flat import read_bytes, write_bytes
 from trainingjob_trainer.checks.mistakes import UserMistake
+from trainingjob_trainer.strategy import drift
 from trainingjob_trainer.strategy.moved_parameters import COMPARED_STEPS, WIDTH, MovedParameters
 
 
@@ -164,6 +166,113 @@ def test_a_first_move_in_the_first_step_is_taken_over_and_seen_wherever_it_is():
         assert moved.is_lost == (number == 0)
         moved.apply()
         assert torch.equal(made.weight, wanted)
+
+
+LAYOUTS = {
+    "offset": torch.arange(8.0)[1:],
+    "transposed": torch.arange(15.0).view(3, 5).t(),
+    "channels last": torch.arange(162.0).view(2, 3, 3, 9).to(memory_format=torch.channels_last),
+    "expanded": torch.arange(3.0)[:, None].expand(3, 7),
+    "one column": torch.arange(15.0).view(5, 3)[:, 0],
+    "one value": torch.tensor(2.0).expand(7),
+    "half": torch.arange(45).view(5, 9)[:, 1:].t().bfloat16(),
+    "complex": torch.view_as_complex(torch.arange(30.0).view(3, 5, 2)).t(),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("most", [64, drift._CHUNK_BYTES])
+def test_equal_bits_have_one_digest_whatever_their_layout(monkeypatch, layout, most):
+    monkeypatch.setattr(drift, "_CHUNK_BYTES", most)
+    value = LAYOUTS[layout]
+    dense = value.clone(memory_format=torch.contiguous_format)
+    assert drift.digest(value) == drift.digest(dense)
+    assert drift.digests({"it": value}) == drift.digests({"it": dense})
+    assert drift.digests({"it": value}, 0) == drift.digests({"it": dense}, 0)
+    assert torch.equal(read_bytes(value, 1, 4), read_bytes(dense, 1, 4))
+    dense.reshape(-1)[-1] += 1
+    assert drift.digest(value) != drift.digest(dense)
+
+
+def test_bytes_are_written_to_every_second_element():
+    value = torch.zeros(3, 2)[:, 0]
+    write_bytes(value, 1, 3, torch.tensor([4.0, 5.0]).view(torch.uint8))
+    assert value.tolist() == [0, 4, 5]
+
+
+def test_another_layout_of_the_same_bits_is_no_move_at_a_new_process_nor_at_an_old_one():
+    parts = []
+    for steps in (COMPARED_STEPS, 0):
+        made = nn.Conv2d(3, 4, 3)
+        moved = MovedParameters(made)
+        for _ in range(steps):
+            step(moved, lambda made=made: made.to(memory_format=torch.channels_last))
+            moved.apply()
+        parts.append(step(moved, lambda made=made: made.to(memory_format=torch.channels_last)))
+        assert not moved.check(sum(parts))
+
+
+def test_parameters_that_are_not_dense_are_watched_too():
+    made = nn.ParameterList([nn.Parameter(torch.ones(4, 3)[:, 0]), nn.Parameter(torch.ones(1).expand(5), requires_grad=False)])
+    moved = MovedParameters(made)
+    assert moved.check(step(moved, lambda: through_data(made[0])))
+    assert sorted(moved._after) == [0]
+
+
+def test_where_a_step_may_be_passed_over_a_first_move_in_the_first_steps_is_undone():
+    made = model()
+    moved = MovedParameters(made)
+    before = state(made)
+    moved.keep(skips=True)
+    through_data(made.scale)
+    moved.end_lane(torch.zeros(WIDTH, dtype=torch.float64), votes=True)
+    assert not moved.is_lost
+    assert same(state(made), before)
+
+
+class Gathered:
+    """A transport that notes what this rank gives, and hands out what all have given."""
+
+    def __init__(self, rows: list[Tensor]) -> None:
+        self.rows = rows
+
+    def all_gather(self, rows: Tensor, own: Tensor) -> None:
+        self.rows.append(own)
+        rows.copy_(torch.stack([*self.rows, own][:2]))
+
+    def settle(self, works: list[None]) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_a_new_process_and_an_old_one_must_write_alike(differ):
+    parts, ranks = [], []
+    for steps, change in ((COMPARED_STEPS, in_place), (0, replaced if differ else in_place)):
+        made = model()
+        moved = MovedParameters(made)
+        for _ in range(steps):
+            step(moved, lambda: None)
+            moved.apply()
+        parts.append(step(moved, lambda made=made, change=change: [clamped(made[0].weight), change(made.scale)]))
+        ranks.append(moved)
+    total, rows = sum(parts), []
+    assert all(moved.check(total) for moved in ranks)
+    ranks[0].compare(total, Gathered(rows), 2)
+    if not differ:
+        ranks[1].compare(total, Gathered(rows), 2)
+        return
+    with pytest.raises(UserMistake, match="changes scale, and not alike"):
+        ranks[1].compare(total, Gathered(rows), 2)
+
+
+@pytest.mark.parametrize("at", [(1,), (2,)])
+def test_a_real_part_of_a_complex_parameter_is_watched(at):
+    made = nn.ParameterList([nn.Parameter(torch.ones(3, dtype=torch.complex64)), nn.Parameter(torch.ones(2))])
+    moved = MovedParameters(made)
+    for _ in range(COMPARED_STEPS):
+        step(moved, lambda: None)
+        moved.apply()
+    assert moved.check(step(moved, lambda: made[0].data.__setitem__(at, 7 + 0j)))
 
 
 class Allocated(TorchDispatchMode):

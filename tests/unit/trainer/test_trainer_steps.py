@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainingjob_api.contract.runtime import ExitCode
+from trainingjob_trainer.strategy.order import SampleOrder
 from unit.trainer.conftest import make_spec
 from unit.trainer.toy_tasks import Toy
 
@@ -84,6 +85,18 @@ def test_a_loss_or_a_weight_that_is_not_finite_may_be_passed_over(make_hub, what
     assert manifest.position.finite
     assert not manifest.position.clean
     assert all(bool(torch.isfinite(tensor).all()) for tensor in hub.final().values())
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_step_that_is_passed_over_leaves_no_move_of_a_parameter_behind(make_hub, step):
+    poison = int(SampleOrder(60, 16, 7).batch(step)[0])
+    spec = {**make_spec({"poison": poison}), "workers": {"replicas": 1}, "divergence": {"onNonFinite": "Ignore"}}
+    spec["training"]["task"]["class"] = "unit.trainer.toy_tasks:MovesWherePoisoned"
+    hub = make_hub(spec, 1)
+    hub.start()
+    hub.wait_done()
+    assert hub.final()["model/unused"].tolist() == [1.0] * 5
+    assert len(hub.generations) == (1 if step == 0 else 2), "a later first move asks for a state"
 
 
 @pytest.mark.parametrize(

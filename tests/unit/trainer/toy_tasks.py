@@ -85,3 +85,12 @@ class Opaque(Toy):
     class Parameters(Toy.Parameters):
         model_config = ConfigDict(arbitrary_types_allowed=True)
         what: object = Field(default_factory=object)
+
+
+class MovesWherePoisoned(Toy):
+    """The batch whose loss is not finite adds to a parameter, as a teacher would be moved, and no other batch does."""
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor | float]:
+        if self.parameters.poison in batch["ids"].tolist():
+            model.get_parameter("unused").data.add_(1)
+        return super().loss(model, batch)

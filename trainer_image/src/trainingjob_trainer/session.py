@@ -133,7 +133,8 @@ def build(
         if environment.is_first_life():
             try_evaluation(task, state.model, splits)
     total = training.steps if training.steps is not None else (training.epochs or 0) * order.steps_per_epoch
-    strategy = DataParallel(task, state, training, order, watch_data(splits.train), total, transport)
+    skips = spec.divergence.on_non_finite == "Ignore"
+    strategy = DataParallel(task, state, training, order, watch_data(splits.train), total, transport, skips=skips)
     logger.info(
         "built %s: %d training samples, %d steps of %d", training.task.class_name, len(splits.train), total, training.global_batch_size
     )

@@ -63,7 +63,7 @@ def listed(tensors: Mapping[str, Tensor]) -> list[Named]:
 
 def read_bytes(tensor: Tensor, start: int, stop: int) -> Tensor:
     """Elements start … stop-1, in row-major order, as uint8. A view where the memory allows it."""
-    return tensor.detach().reshape(-1)[start:stop].view(torch.uint8)
+    return tensor.detach().reshape(-1)[start:stop].contiguous().view(torch.uint8)
 
 
 @torch.no_grad()
@@ -72,6 +72,6 @@ def write_bytes(tensor: Tensor, start: int, stop: int, data: Tensor) -> None:
     if tensor.is_contiguous():
         tensor.detach().view(-1)[start:stop].view(torch.uint8).copy_(data)
         return
-    whole = tensor.detach().reshape(-1)  # a copy
+    whole = tensor.detach().reshape(-1).contiguous()  # a copy
     whole[start:stop].view(torch.uint8).copy_(data)
     tensor.copy_(whole.view(tensor.shape))

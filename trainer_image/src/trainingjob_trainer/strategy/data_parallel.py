@@ -55,6 +55,7 @@ class DataParallel:
         dataset: the training data.
         total_steps: for the schedule.
         transport: carries the reductions.
+        skips: a step whose loss or gradients are not finite is passed over, and training goes on.
     """
 
     def __init__(
@@ -66,9 +67,12 @@ class DataParallel:
         dataset: Dataset,
         total_steps: int,
         transport: Transport,
+        *,
+        skips: bool = False,
     ) -> None:
         self._task, self._state, self._spec, self._transport = task, state, spec, transport
         self._order, self._dataset, self._total_steps = order, dataset, total_steps
+        self._skips = skips
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._frozen = [(name, parameter) for name, parameter in state.model.named_parameters() if not parameter.requires_grad]
         self._device = self._parameters[0].device
@@ -133,7 +137,7 @@ class DataParallel:
     def step(self, flags: Flags) -> Outcome:
         """One optimizer step over one global batch."""
         ids = self._order.batch(self._state.step)
-        self._moved.keep(several=len(self._own) > 1)
+        self._moved.keep(several=len(self._own) > 1, skips=self._skips)
         decision, finite = self._computed(ids, flags)
         loss_sum, weight, missed = self._tail[_LOSS:_USED].tolist()
         if missed:
@@ -144,6 +148,10 @@ class DataParallel:
         self._buffers.check(self._tail[self._changes])
         self._check_moved(len(ids))
         updated = math.isfinite(loss_sum) and math.isfinite(weight) and weight >= 0 and finite
+        if self._skips and not updated and self._moved.is_lost:
+            logger.info("step %d is passed over, and a parameter moved in it for the first time; a state is needed", self._state.step)
+            self._put_back()
+            raise Interrupted
         with self._state.changing():
             if updated:
                 self._update(len(ids), weight)
@@ -158,12 +166,13 @@ class DataParallel:
         """See that all ranks know what the lanes made of the parameters, those too whose lanes are smaller or have no sample."""
         first = lanes_of(self._world - 1, self._world, self._lanes).start  # of the rank with the smallest lanes
         lacks = first >= self._lanes or self._has_fewer(samples, first)
-        if self._moved.check(self._tail[self._moves]) and lacks:
-            try:
+        try:
+            if self._moved.check(self._tail[self._moves]) and lacks:
                 self._moved.spread(self._transport)
-            except Interrupted:
-                self._put_back()
-                raise
+            self._moved.compare(self._tail[self._moves], self._transport, self._world)
+        except Interrupted:
+            self._put_back()
+            raise
 
     def _put_back(self) -> None:
         """Undo what forward passes have done to the state."""

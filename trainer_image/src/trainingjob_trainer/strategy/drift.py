@@ -6,9 +6,8 @@ The ranks' digests are equal if, and only if, ranks · Σh² = (Σh)² holds for
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,8 +18,8 @@ EVERY_STEPS = 64
 WINDOW_ELEMENTS = 1 << 13
 """Of a tensor, before a save: reading all of a large model would cost as long as the save holds the step up."""
 _FIRST_STEPS = 8
-_CHUNK_WORDS = 1 << 20
-"""Of a tensor that is mixed at a time."""
+_CHUNK_BYTES = 1 << 23
+"""Of a tensor that is read at a time."""
 _ODD = 0x1E3779B97F4A7C15
 _PARTS = 4
 """Of a digest, 16 bits each: the sums of their squares are exact in float64, for more than a thousand ranks."""
@@ -48,16 +47,13 @@ def digests(tensors: Mapping[str, Tensor], window: int | None = None) -> Tensor:
 
 @torch.no_grad()
 def digest(tensor: Tensor) -> Tensor:
-    """A number for a tensor's bits and their places, int64; computed where the tensor is, without a copy of it if it is dense."""
-    value = real_view(tensor.detach())
-    order = sorted(range(value.dim()), key=value.stride, reverse=True)
-    bits = bits_of(value.permute(order).reshape(-1))
-    per_word = 8 // bits.element_size() if bits.storage_offset() * bits.element_size() % 8 == 0 else 1
-    whole = len(bits) // per_word * per_word
-    words = bits[:whole].view(torch.int64) if per_word > 1 else bits[:whole]
-    pieces = [*torch.split(words, _CHUNK_WORDS), bits[whole:]]
-    begins = itertools.accumulate(map(len, pieces), initial=1)
-    return torch.stack([_mixed(piece, begin) for piece, begin in zip(pieces, begins, strict=False)]).sum()
+    """A number for a tensor's bits and their places in row-major order, int64, whatever its layout; computed where the tensor is."""
+    pieces = list[Tensor]()
+    begin = 1
+    for words in _words(tensor):
+        pieces.append(_mixed(words, begin))
+        begin += len(words)
+    return torch.stack(pieces).sum()
 
 
 def encode(numbers: Tensor) -> list[float]:
@@ -95,16 +91,40 @@ def _mixed(words: Tensor, begin: int) -> Tensor:
 
 
 def _flat(tensor: Tensor, window: int | None) -> Tensor:
-    flat = real_view(tensor.detach()).reshape(-1)
     if window is None:
-        return flat
+        return tensor
+    flat = real_view(tensor.detach()).reshape(-1)
     begin = window % max(1, -(-len(flat) // WINDOW_ELEMENTS)) * WINDOW_ELEMENTS
     return flat[begin : begin + WINDOW_ELEMENTS]
 
 
-def _sum_of_bits(flat: Tensor) -> Tensor:
-    size = flat.element_size()
-    if flat.storage_offset() * size % 8:
-        return bits_of(flat).sum(dtype=torch.int64)
-    whole = flat.numel() * size // 8 * 8 // size  # eight bytes at a time: twenty times as fast
-    return flat[:whole].view(torch.int64).sum() + bits_of(flat[whole:]).sum(dtype=torch.int64)
+def _sum_of_bits(tensor: Tensor) -> Tensor:
+    return torch.stack([words.sum(dtype=torch.int64) for words in _words(tensor)]).sum()
+
+
+def _words(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor's bits in row-major order, a piece at a time: eight bytes each (twenty times as fast), at last the elements that are left.
+
+    How they are cut into words depends on type and shape alone: ranks compare tensors whose layouts in memory may differ.
+    """
+    bits = bits_of(tensor)
+    per_word = 8 // bits.element_size()
+    left = bits.new_empty(0)
+    for piece in _runs(bits, _CHUNK_BYTES // bits.element_size()):
+        run = torch.cat([left, piece]) if len(left) else piece
+        whole = len(run) // per_word * per_word
+        words, left = run[:whole], run[whole:]
+        yield (words.clone() if words.storage_offset() % per_word else words).view(torch.int64)
+    yield left
+
+
+def _runs(bits: Tensor, most: int) -> Iterator[Tensor]:
+    """The elements in row-major order, flat and dense: views where the memory allows it, else copies of at most so many."""
+    if bits.is_contiguous():
+        yield from torch.split(bits.reshape(-1), most)
+    elif bits.numel() <= most:
+        yield bits.reshape(-1).contiguous()
+    else:
+        rows = most * len(bits) // bits.numel()
+        for part in torch.split(bits, rows) if rows else bits:
+            yield from _runs(part, most)

@@ -6,7 +6,7 @@ hash. All ranks go on with it after the step. A parameter that follows the sampl
 Parameters that have moved or were written to are copied when a step begins. Of all others a process's first steps compare digests. From
 then on a change of one of these is noticed by its version, its place in memory, and two of its elements. The bits decide what has moved,
 by copy or by digest. Where there is neither, a lane cannot tell whether code wrote what was there already: its hash is compared with
-those of lanes that cannot tell either, since a new process can.
+those of lanes that cannot tell either, since a new process can. Then the ranks compare what each parameter is to be, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trainingjob_trainer.checks.mistakes import UserMistake
 from trainingjob_trainer.strategy.buffer_places import bits_of
-from trainingjob_trainer.strategy.drift import digest
+from trainingjob_trainer.strategy.drift import digest, first_difference
 from trainingjob_trainer.transport.port import Interrupted, Transport
 
 WIDTH = 6
@@ -51,12 +51,14 @@ class MovedParameters:
         self._probed: list[Tensor] = []
 
     @torch.no_grad()
-    def keep(self, *, several: bool = False, whole: bool = False) -> None:
+    def keep(self, *, several: bool = False, skips: bool = False, whole: bool = False) -> None:
         """A step begins.
 
         Args:
             several: this rank computes several lanes: the second one is to begin as the first one, whatever moves. It holds all lanes'
                 gradients, too, so a copy of the parameters is little beside them.
+            skips: the step may be passed over and training go on: a parameter that moves in the first steps is to be put back, even
+                where no peer has its old value.
             whole: all parameters are to be put back, whatever moves.
         """
         self._after, self.is_lost = {}, False
@@ -65,7 +67,7 @@ class MovedParameters:
         for number, (_, parameter) in enumerate(self._named):
             if number in self._known:
                 continue
-            if whole or (several and (self._compares or parameter.device.type == "cpu")):
+            if whole or (skips and self._compares) or (several and (self._compares or parameter.device.type == "cpu")):
                 self._before[number] = parameter.detach().to("cpu", copy=True)
             elif self._compares:
                 self._digests[number] = digest(parameter)
@@ -118,12 +120,32 @@ class MovedParameters:
         """
         lanes, hashes, squares, unsure, unsure_hashes, unsure_squares = total.tolist()
         if lanes * squares != hashes * hashes or unsure * unsure_squares != unsure_hashes * unsure_hashes:
-            which = ", ".join(self._named[number][0] for number in sorted(self._after)[:3]) or "a parameter"
-            raise UserMistake(
-                f"spec.training.task.class: forward or loss changes {which}, and not alike for all parts of a batch;"
-                " what follows the samples belongs into a buffer with a policy (Task.buffers())"
-            )
+            raise _mistake(", ".join(self._named[number][0] for number in sorted(self._after)[:3]) or "a parameter")
         return bool(hashes + unsure_hashes > 0)
+
+    @torch.no_grad()
+    def compare(self, total: Tensor, transport: Transport, world: int) -> None:
+        """Where a lane could not tell what has moved: compare what each parameter is to be. All ranks call it.
+
+        Args:
+            total: the sum of all lanes' parts.
+            transport: carries it.
+            world: how many ranks there are.
+
+        Raises:
+            UserMistake: the ranks differ.
+            Interrupted: a peer is lost.
+        """
+        if world == 1 or not total[3] > 0:
+            return
+        device = self._named[0][1].device
+        numbers = torch.stack([digest(self._after.get(at, each)).to(device) for at, (_, each) in enumerate(self._named)])
+        rows = numbers.new_zeros(world, len(numbers))
+        if not transport.settle([transport.all_gather(rows, numbers)]):
+            raise Interrupted
+        found = first_difference(rows.tolist(), [name for name, _ in self._named])
+        if found is not None:
+            raise _mistake(found[0])
 
     @torch.no_grad()
     def spread(self, transport: Transport) -> None:
@@ -197,6 +219,13 @@ class MovedParameters:
                     yield number
 
 
+def _mistake(which: str) -> UserMistake:
+    return UserMistake(
+        f"spec.training.task.class: forward or loss changes {which}, and not alike for all parts of a batch;"
+        " what follows the samples belongs into a buffer with a policy (Task.buffers())"
+    )
+
+
 def _copy(parameter: Tensor) -> Tensor:
     return parameter.detach().clone(memory_format=torch.contiguous_format)
 
@@ -230,8 +259,9 @@ def _probes(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
 def _probes_of(parameter: Tensor) -> list[Tensor]:
     if not parameter.numel():
         return []
-    value = bits_of(parameter)
-    return [value[tuple(size // 2 for size in value.shape)], value[tuple(size - 1 for size in value.shape)]]
+    value, shape = bits_of(parameter), parameter.shape
+    found = value[tuple(size // 2 for size in shape)], value[tuple(size - 1 for size in shape)]
+    return [part for each in found for part in each.reshape(-1).unbind()]  # a complex element has two
 
 
 def _broadcast(transport: Transport, tensor: Tensor) -> None:
