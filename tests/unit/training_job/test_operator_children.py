@@ -9,6 +9,7 @@ import pytest
 
 from operator_builders import SETTINGS, UID, make_job, make_status
 from trainingjob_api.contract.intent import Intent
+from trainingjob_api.contract.messages import Keep
 from trainingjob_api.contract.runtime import CONTRACT_VERSION, RendezvousEnvironment, WorkerEnvironment
 from trainingjob_api.contract.variables import expand
 from trainingjob_api.resource import TrainingJob
@@ -167,6 +168,11 @@ def test_the_agent_can_read_what_it_is_told() -> None:
     environment = {entry["name"]: entry.get("value", "filled in") for entry in container["env"]}
     read = WorkerEnvironment.from_env({name: value for name, value in environment.items() if name.startswith("TRAININGJOB_")})
     assert (read.worker, read.token, read.address) == (1, "filled in", "filled in")
+
+
+def test_a_rendezvous_that_restarts_in_place_asks_for_no_old_checkpoint_to_be_kept() -> None:
+    job, asking = make_job(workers=WORKERS), Intent(epoch=4, attempt=2, keep=Keep(step=100, request="again"))
+    assert make_rendezvous(job, asking) == make_rendezvous(job, Intent(epoch=4, attempt=2))
 
 
 def test_rendezvous() -> None:

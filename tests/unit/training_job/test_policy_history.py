@@ -115,7 +115,7 @@ def test_a_job_that_failed_in_a_rollback_is_not_woken_by_it_again() -> None:
 
 
 def test_a_job_that_was_completed_before_its_rollback_began_is_woken() -> None:
-    status = make_status(restore=POINT, checkpoints=(100,), conditions=(make_condition("Complete"),))
+    status = make_status(attempt=2, restore=POINT, checkpoints=(100,), conditions=(make_condition("Complete"),))
     assert rollback.revival(make_seen(make_job(status, rollback=ASKED), report=None)) == POINT
 
 

@@ -55,9 +55,12 @@ def template(job: TrainingJob, identity: Identity, settings: Settings) -> Manife
 
 
 def rendezvous(job: TrainingJob, intent: Intent, template: Manifest) -> Manifest:
-    """The pod of the epoch that `intent` names; `intent` is the first one it has."""
+    """The pod of the epoch that `intent` names; `intent` is the first one it has.
+
+    What a rollback asks to keep is left out: the pod would hand it out after every restart in place, long after the rollback is over.
+    """
     name, epoch = names.rendezvous(job.metadata.name, job.metadata.uid, intent.epoch), str(intent.epoch)
-    told = {f"{PREFIX}EPOCH": epoch, f"{PREFIX}INTENT": intent.model_dump_json()}
+    told = {f"{PREFIX}EPOCH": epoch, f"{PREFIX}INTENT": intent.model_copy(update={"keep": None}).model_dump_json()}
     return pod(job, name, template, {names.EPOCH_LABEL: epoch}, told)
 
 

@@ -7,19 +7,8 @@ status, an operator that was restored from a backup).
 from __future__ import annotations
 
 from trainingjob_operator.controllers.training_job.policy import rollback
-from trainingjob_operator.controllers.training_job.policy.wanted import HIGHEST, Wanted, current_report
+from trainingjob_operator.controllers.training_job.policy.wanted import HIGHEST, Wanted, current_report, opened
 from trainingjob_operator.controllers.training_job.state import Observed
-
-
-def opened(seen: Observed) -> bool:
-    """The present attempt has begun: the status remembers it, its opener says so, or steps are being taken in it."""
-    status, report = seen.job.status, current_report(seen)
-    if status.opened_attempt >= status.attempt or report is None:
-        return status.opened_attempt >= status.attempt
-    if report.log is not None and report.log.opened_attempt == status.attempt:
-        return True
-    generation = report.generation
-    return generation is not None and generation.attempt == status.attempt and report.stage == "Running" and report.step is not None
 
 
 def renewed(seen: Observed, wanted: Wanted) -> Wanted:

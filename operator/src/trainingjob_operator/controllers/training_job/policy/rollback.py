@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from trainingjob_api.contract.messages import Keep
 from trainingjob_api.status import RestorePoint
-from trainingjob_operator.controllers.training_job.policy.wanted import Wanted, current_report
+from trainingjob_operator.controllers.training_job.policy.wanted import Wanted, current_report, known_log, opened
 from trainingjob_operator.controllers.training_job.state import Observed
 
 
@@ -53,29 +53,44 @@ def pending(seen: Observed) -> RestorePoint | None:
 def revival(seen: Observed) -> RestorePoint | None:
     """The restore point of a request that waits for a job of which nothing runs.
 
-    One that an attempt carried when the job was completed waits still; if the job failed with it, it is over.
+    One that an attempt carried when the job was completed waits still, unless that attempt was opened; if the job failed with it, it
+    is over.
     """
-    return pending(seen) if _has_failed(seen) else _point(seen)
+    return pending(seen) if _has_failed(seen) or opened(seen) else _point(seen)
 
 
 def done(seen: Observed) -> str | None:
     """The id of the last request that needs nothing more."""
-    status, report = seen.job.status, current_report(seen)
-    rollback = seen.job.spec.rollback
+    rollback, unanswered = seen.job.spec.rollback, _unanswered(seen)
     if rollback is not None and (_is_refused(seen) or not asked(seen)):
         return rollback.request
-    if status.restore.request is not None and (_has_failed(seen) or _is_vanished(seen)):
-        return status.restore.request
-    carried_out = report.log.request if report is not None and report.log is not None else None
-    if carried_out is not None and carried_out == status.restore.request:
-        return carried_out
-    return status.last_rollback_request
+    if unanswered is not None and (_has_failed(seen) or _is_vanished(seen) or _is_carried_out(seen)):
+        return unanswered
+    return seen.job.status.last_rollback_request
+
+
+def outcome(seen: Observed) -> str:
+    """Where the rollback that was carried out has led to, for a person: its checkpoint may have turned out to be damaged."""
+    step, log = seen.job.status.restore.step, known_log(seen, Wanted.of(seen.job.status))
+    if log is None or log.opened_attempt != seen.job.status.attempt or step not in log.quarantined or log.restored_step == step:
+        return f"training went on from checkpoint {step}"
+    damaged = f"checkpoint {step} was damaged"
+    if log.restored_step is None:
+        return f"training began anew: {damaged}, and none before it was left"
+    return f"training went on from checkpoint {log.restored_step}: {damaged}"
 
 
 def kept(seen: Observed, wanted: Wanted) -> RestorePoint:
     """Where the next attempt starts if nobody asks for a certain point: a rollback that has begun is not forgotten."""
     begun = wanted.restore.request is not None and seen.job.status.last_rollback_request != wanted.restore.request
     return wanted.restore if begun and done(seen) != wanted.restore.request else RestorePoint()
+
+
+def remembered(seen: Observed, wanted: Wanted) -> RestorePoint:
+    """The restore point for the status. Once a later request is answered, the one that was answered before is not judged again."""
+    answered, latest = seen.job.status.last_rollback_request, done(seen)
+    is_over = answered is not None and wanted.restore.request == answered != latest
+    return wanted.restore.model_copy(update={"request": None}) if is_over else wanted.restore
 
 
 def carried(seen: Observed, wanted: Wanted) -> Wanted:
@@ -104,20 +119,35 @@ def _is_there(seen: Observed, wanted: Keep) -> bool | None:
 
 
 def _is_refused(seen: Observed) -> bool:
-    """The spec's request asks for what is not there; of a begun one that is known only when nothing runs any more."""
+    """The spec's request asks for what is not there.
+
+    Of a begun one that is known only when nothing runs any more; once its attempt was opened, the log has the answer.
+    """
     rollback = seen.job.spec.rollback
-    if rollback is None or not asked(seen) or (_begun(seen) and not _is_at_rest(seen)):
+    if rollback is None or not asked(seen) or (_begun(seen) and (opened(seen) or not _is_at_rest(seen))):
         return False
     return _is_there(seen, Keep(step=rollback.to_step, request=rollback.request)) is False
 
 
 def _is_vanished(seen: Observed) -> bool:
     """The request that the present attempt carries found no checkpoint: the attempt was opened without it."""
-    status, report = seen.job.status, current_report(seen)
-    request = status.restore.request
-    if report is None or report.log is None or request is None or request == status.last_rollback_request:
-        return False
-    return report.log.missing_request == request
+    request, log = _unanswered(seen), known_log(seen, Wanted.of(seen.job.status))
+    return log is not None and request is not None and log.missing_request == request
+
+
+def _is_carried_out(seen: Observed) -> bool:
+    """The log says that the present attempt's request is carried out."""
+    request, log = _unanswered(seen), known_log(seen, Wanted.of(seen.job.status))
+    return log is not None and request is not None and log.request == request
+
+
+def _unanswered(seen: Observed) -> str | None:
+    """Return the request that the present attempt carries, if it is not answered, and no later one either."""
+    rollback, request = seen.job.spec.rollback, seen.job.status.restore.request
+    if request == seen.job.status.last_rollback_request:
+        return None
+    is_later = rollback is not None and rollback.request != request and not asked(seen)
+    return None if is_later else request
 
 
 def _is_at_rest(seen: Observed) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from trainingjob_api.contract.intent import Report
+from trainingjob_api.contract.messages import LogPosition
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.status import PlacementRecord, RestorePoint, Status, StopRecord, WorkerRecord
 from trainingjob_operator.controllers.training_job.reasons import Reason
@@ -108,6 +109,37 @@ def done_words(seen: Observed, wanted: Wanted) -> list[Termination]:
     """The last words of those workers who saw the job's end in the log."""
     words = (pod.termination for pod in pods_of(seen, wanted).values())
     return [said for said in words if said is not None and said.done]
+
+
+def known_log(seen: Observed, wanted: Wanted) -> LogPosition | None:
+    """The newest that is known of the log, by the report or by last words: nobody may have listened when the job ended.
+
+    What only the opener of an attempt tells is kept with it, as a rendezvous does.
+    """
+    report = current_report(seen)
+    told = [report.log] if report is not None and report.log is not None else []
+    told += [said.log for said in done_words(seen, wanted) if said.log is not None]
+    if not told:
+        return None
+    newest, opener = max(told, key=lambda log: log.seq), max(told, key=lambda log: log.opened_attempt)
+    if opener.opened_attempt <= newest.opened_attempt:
+        return newest
+    opening = ("opened_attempt", "restored_step", "request", "missing_request")
+    return newest.model_copy(update={name: getattr(opener, name) for name in opening})
+
+
+def opened(seen: Observed) -> bool:
+    """The present attempt has begun: the status remembers it, the log says so, or steps are being taken in it."""
+    status, report = seen.job.status, current_report(seen)
+    log = known_log(seen, Wanted.of(status))
+    if status.opened_attempt >= status.attempt:
+        return True
+    if log is not None and (log.opened_attempt == status.attempt or (log.done and log.attempt >= status.attempt)):
+        return True
+    generation = report.generation if report is not None else None
+    if report is None or generation is None:
+        return False
+    return generation.attempt == status.attempt and report.stage == "Running" and report.step is not None
 
 
 def made(seen: Observed, wanted: Wanted) -> set[int]:

@@ -134,8 +134,7 @@ def _rolled_back(seen: Observed) -> Iterator[Claim]:
     if refusal:
         yield "RolledBack", False, Reason.ROLLBACK_REFUSED, refusal
     elif done is not None and done != seen.job.status.last_rollback_request:
-        step = seen.job.status.restore.step
-        yield "RolledBack", True, Reason.ROLLED_BACK, f"request {done}: training went on from checkpoint {step}"
+        yield "RolledBack", True, Reason.ROLLED_BACK, f"request {done}: {rollback.outcome(seen)}"
     elif before is not None:
         value = before.status == "True"
         yield "RolledBack", value, Reason.ROLLED_BACK if value else Reason.ROLLBACK_REFUSED, before.message

@@ -16,8 +16,8 @@ from trainingjob_api.status import Display, FailureRecord, RendezvousRecord, Sta
 from trainingjob_operator.controllers.training_job import ledger as goodput_ledger
 from trainingjob_operator.controllers.training_job.identity import choose, key_id
 from trainingjob_operator.controllers.training_job.ledger import Ledger, Row
-from trainingjob_operator.controllers.training_job.policy import Course, Decision, attempts, rollback
-from trainingjob_operator.controllers.training_job.policy.wanted import current_report, done_words, is_unheard_yet, pods_of
+from trainingjob_operator.controllers.training_job.policy import Course, Decision, rollback
+from trainingjob_operator.controllers.training_job.policy.wanted import current_report, is_unheard_yet, known_log, opened, pods_of
 from trainingjob_operator.controllers.training_job.settings import Settings
 from trainingjob_operator.controllers.training_job.state import Observed, Pinned
 from trainingjob_operator.controllers.training_job.status import script, silence
@@ -171,20 +171,18 @@ def _working(seen: Observed, decision: Decision, ready: bool, workers: int) -> s
 
 def _heard(seen: Observed, decision: Decision) -> Report | None:
     """The newest report, with what the workers' last words know better: nobody may have listened when the job ended."""
-    report = current_report(seen)
-    logs = [said.log for said in done_words(seen, decision.wanted) if said.log is not None]
+    report, log = current_report(seen), known_log(seen, decision.wanted)
     known = report.log.seq if report is not None and report.log is not None else -1
-    newest = max(logs, key=lambda log: log.seq, default=None)
-    if newest is None or newest.seq <= known:
+    if log is None or log.seq <= known:
         return report
-    return (report or Report(epoch=decision.wanted.epoch)).model_copy(update={"log": newest, "step": None})
+    return (report or Report(epoch=decision.wanted.epoch)).model_copy(update={"log": log, "step": None})
 
 
 def _intent(seen: Observed, decision: Decision) -> dict[str, Any]:
     wanted = decision.wanted
     return {
         "attempt": wanted.attempt,
-        "restore": wanted.restore,
+        "restore": rollback.remembered(seen, wanted),
         "rendezvous": RendezvousRecord(epoch=wanted.epoch, seen=wanted.rendezvous_seen),
         "workers": wanted.records(),
         "unseen": tuple(sorted(wanted.unseen)),
@@ -250,7 +248,7 @@ def _history(seen: Observed, decision: Decision, report: Report | None, ledger: 
     old = seen.job.status
     marks: tuple[StepMark, ...] = old.step_marks
     newest = report.log.checkpoint if report is not None and report.log is not None else None
-    begun = decision.wanted.attempt == old.attempt > old.opened_attempt and attempts.opened(seen)
+    begun = decision.wanted.attempt == old.attempt > old.opened_attempt and opened(seen)
     if begun and not script.is_script(seen.job):  # what a script loses at a new start is known to it alone
         ledger, marks = goodput_ledger.lose(ledger, marks, _restored(seen, report))
     elif newest is not None and newest > (old.checkpoint if old.checkpoint is not None else -1):
