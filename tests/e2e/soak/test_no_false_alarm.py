@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import threading
 import time
 from dataclasses import dataclass, field
@@ -142,7 +143,8 @@ def test_slowness_is_not_taken_for_loss(own_cluster: Kube, installed: Kube, make
         }
     )
     # The faults fired.
-    assert min(far) > 2 * LEAST_MS > min(near)
+    assert min(far) > LEAST_MS
+    assert statistics.median(far) > statistics.median(near)
     assert carried[0] > 10 * SECONDS
     operators = sum(late for name, (_, late) in periods.items() if name.startswith("operator-"))
     assert operators > 0.1 * SECONDS, periods  # of ten periods a second; a standby has little to do

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from integration.api_server import ApiServer
 from integration.installation import DEFINITIONS
-from integration.operator.greetings import GREETINGS, make
-from integration.operator.program import NAMESPACE
+from integration.operator.greeter import live
+from integration.operator.greetings import GREETINGS
+from integration.operator.program import END_SECONDS, FORKS, NAMESPACE
 from integration.rest import MERGE, Rest
 from integration.waiting import until
 from local_job import until as wait_until
-from trainingjob_operator.engine.daemon.config import read
-from trainingjob_operator.engine.daemon.serve import serve
 from trainingjob_operator.engine.resources import CONFIG_MAPS
-from trainingjob_operator.engine.settings import EngineSettings
 
 OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
@@ -73,9 +70,9 @@ def desk(rest: Rest, namespace: str) -> Desk:
     return Desk(rest, namespace)
 
 
-@asynccontextmanager
-async def operating(api_server: ApiServer) -> AsyncIterator[None]:
-    """An operator that looks after greetings alone; it keeps nothing between its lives."""
+@contextmanager
+def operating(api_server: ApiServer) -> Iterator[None]:
+    """Such an operator, in a process of its own. It keeps nothing between its lives."""
     environ = {
         "KUBECONFIG": str(api_server.kubeconfig()),
         "POD_NAMESPACE": NAMESPACE,
@@ -83,28 +80,29 @@ async def operating(api_server: ApiServer) -> AsyncIterator[None]:
         "TRAININGJOB_OPERATOR_ADDRESS": "127.0.0.1",
         "TRAININGJOB_OPERATOR_PORT": "0",
     }
-    stop = asyncio.Event()
-    life = asyncio.create_task(serve(read(environ, EngineSettings), environ, stop, [make]))
+    process = FORKS.Process(target=live, args=(environ,))
+    process.start()
     try:
         yield
     finally:
-        stop.set()
-        await life
+        process.terminate()
+        process.join(END_SECONDS)
+    assert process.exitcode == 0
 
 
 async def test_a_greeting_is_reconciled_through_restarts(api_server: ApiServer, system_namespace: str, desk: Desk) -> None:
-    async with operating(api_server):
+    with operating(api_server):
         desk.greet("a", "hello")
         await until("it is said", lambda: desk.is_said("a", "hello"))
         desk.drop_child("a")
         await until("it is said again", lambda: desk.is_said("a", "hello"))
     desk.change("a", "goodbye")
-    async with operating(api_server):
+    with operating(api_server):
         await until("a restarted operator says what changed meanwhile", lambda: desk.is_said("a", "goodbye"))
 
 
 async def test_nothing_is_made_for_a_greeting_that_is_gone(api_server: ApiServer, system_namespace: str, desk: Desk) -> None:
-    async with operating(api_server):
+    with operating(api_server):
         desk.greet("a", "hello")
         await until("it is said", lambda: desk.is_said("a", "hello"))
         desk.drop("a")

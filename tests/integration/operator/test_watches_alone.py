@@ -103,4 +103,4 @@ async def test_a_job_that_the_deaf_watch_of_jobs_does_not_tell_of(operators: Cal
     await until("the job's pods", team.seen)
     team.spec(workers={"replicas": 1})
     await until("what was changed is seen too", lambda: "worker-1-0" not in team.living())
-    assert "the watch of the jobs is deaf: it has not told of 1 of" in operator.log()
+    assert "the watch of the trainingjobs is deaf: it has not told of 1 of" in operator.log()

@@ -24,7 +24,7 @@ HELPER = f"""
 import subprocess, sys
 def helper(**options):
     process = subprocess.Popen([sys.executable, "-c", {FOR_EVER!r}], **options)
-    print("helper", process.pid, flush=True)
+    print("helper %d" % process.pid, flush=True)  # one write: who reads the log meanwhile sees all of it
 """
 DAEMON = """
 def daemon():  # with another parent, another session, and nothing of its life's environment
@@ -32,7 +32,7 @@ def daemon():  # with another parent, another session, and nothing of its life's
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            print("helper", os.getpid(), flush=True)
+            print("helper %d" % os.getpid(), flush=True)
             os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"], {})
         os._exit(0)
     os.wait()
