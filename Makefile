@@ -34,9 +34,9 @@ DEMO ?=
 demo: setup ## Train a model on this machine; DEMO="..." are options of `trainingjob run`
 	@trainingjob run examples/digits.yaml $(DEMO)
 
-test: setup tools ## Everything that must hold: style, types, generated files, and all tests, with their lanes (tests/rings.py) side by side
+test: setup tools ## Everything that must hold: style, types, generated files, and all tests; LANES=1 runs them in lanes (tests/rings.py), side by side
 	@mkdir -p build; $(MAKE) --no-print-directory cluster >build/cluster.log 2>&1 </dev/null & cluster=$$!; \
-	$(MAKE) --no-print-directory lint verify || { kill $$cluster; exit 1; }; pytest --lanes --durations 10 --override-ini console_output_style=classic
+	$(MAKE) --no-print-directory lint verify || { kill $$cluster; exit 1; }; pytest $(if $(LANES),--lanes) --durations 10 --override-ini console_output_style=classic
 unit: setup ## Rules and parts, in seconds
 	pytest tests/unit
 simulation: setup ## The invariants over made-up histories of faults

@@ -42,7 +42,7 @@ from trainingjob_api.contract.messages import (
 from trainingjob_api.contract.runtime import Termination, WorkerEnvironment
 from trainingjob_api.contract.tls import server_context
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 TOKEN = "the-workers-token"
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 """What agents start in place of the training process."""
