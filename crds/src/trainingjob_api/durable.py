@@ -1,9 +1,18 @@
-"""Makes what was written survive the loss of power. Effects: the file system."""
+"""What every writer of files needs: that they survive the loss of power, and that a full disk is known. Effects: the file system."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says of a disk, or a quota, that is full."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether the error says that the disk is full."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def flush_folder(folder: Path) -> None:

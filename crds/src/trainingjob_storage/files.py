@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from trainingjob_api.durable import flush_folder
+from trainingjob_api.durable import flush_folder, is_full
 from trainingjob_storage.errors import AlreadyExists, NotFound, Refused, StorageError, Unreachable
 
 TEMPORARY = ".tmp-"
 """Names that start so are unfinished objects."""
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class FileStore:
@@ -179,6 +178,6 @@ def _explained(path: Path) -> Iterator[None]:
             raise Refused(
                 f"spec.checkpoint.storage.uri: {path}: {why}. Mount a volume there that the job's user may write and that has hard links"
             ) from error
-        if error.errno in _FULL:
+        if is_full(error):
             raise Unreachable(f"{path}: {why}. Make room, or lower spec.checkpoint.keep") from error
         raise Unreachable(f"{path}: {why}") from error

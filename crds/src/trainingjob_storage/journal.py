@@ -23,12 +23,11 @@ from trainingjob_api.storage.entries import (
     Entry,
     Export,
     Fence,
-    Pin,
     Quarantine,
     Rollback,
 )
 from trainingjob_api.storage.layout import Label, export_keys, export_prefix
-from trainingjob_api.storage.log import History, Kept
+from trainingjob_api.storage.log import History, Kept, pin_of
 from trainingjob_api.storage.manifest import Manifest
 from trainingjob_api.storage.retention import overtaken, to_drop
 from trainingjob_storage.appender import Appender
@@ -273,7 +272,7 @@ class Journal:
     def pin(self, keep: Keep) -> LogPosition:
         """Keep a checkpoint until the job goes back to it. The position that is returned says whether it is there.
 
-        Whoever asks, asks for the job: the entry has the log's own attempt and epoch. A request that was carried out needs no pin.
+        A request that was carried out needs no pin.
         """
 
         def entry(history: History, seq: int) -> Entry | None:
@@ -287,10 +286,7 @@ class Journal:
 
     def _pin(self, history: History, step: int, seq: int) -> Entry | None:
         kept = self._ours(history, step)
-        if kept is None or history.pinned_last(kept.save):
-            return None
-        authority = Authority(history.attempt, history.epoch)
-        return Pin(nonce=f"{kept.save}-{seq}", step=step, save=kept.save, **self._frame(authority, seq))
+        return None if kept is None else pin_of(history, kept, seq, self._now())
 
     def _ours(self, history: History, step: int) -> Kept | None:
         """Return the checkpoint of a step, if the prefix is this job's."""

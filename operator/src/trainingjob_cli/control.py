@@ -15,8 +15,8 @@ import typer
 
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.spec.checkpoint import Storage as Place
-from trainingjob_api.storage.entries import Entry, Pin
-from trainingjob_api.storage.log import History
+from trainingjob_api.storage.entries import Entry
+from trainingjob_api.storage.log import History, pin_of
 from trainingjob_cli.archive import check_owner, clear, open_storage
 from trainingjob_cli.context import Mistake, Name, Namespace, Outcome, StateDir, find, jobs_in, key_of, say
 from trainingjob_cli.probes.presence import presence
@@ -84,10 +84,7 @@ def _pinned(jobs: LocalJobs, key: ResourceKey, job: TrainingJob, word: str) -> i
         nonlocal chosen
         kept = target(history, word)
         chosen = kept.step
-        if history.pinned_last(kept.save):
-            return None
-        nonce = f"{kept.save}-{seq}"
-        return Pin(seq=seq, nonce=nonce, time=time.time(), step=kept.step, save=kept.save, attempt=history.attempt, epoch=history.epoch)
+        return pin_of(history, kept, seq, time.time())
 
     store = open_storage(job.spec.checkpoint.storage, given.read(jobs.folder(key)))
     history = Appender(store, job.metadata.uid).append(entry)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from pydantic import SecretBytes
 
+from trainingjob_api.durable import is_full
 from trainingjob_api.resource import TrainingJob
 from trainingjob_api.status import Status
 from trainingjob_cli.context import Mistake, Outcome
@@ -30,7 +31,6 @@ from trainingjob_operator.engine.values import Event, ResourceKey
 from trainingjob_operator.local.backend import LocalCluster
 from trainingjob_operator.local.folder import operator_key
 from trainingjob_operator.local.jobs import LocalJobs, UnknownJobError
-from trainingjob_operator.local.reserve import is_full
 
 _LOOK_SECONDS = 0.2
 """How often the view is refreshed and the job's file looked at."""

@@ -1,4 +1,4 @@
-"""What agents say of the job's log, merged into one position. Pure."""
+"""What an agent's position in the job's log says of the attempt that it was to open. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ from collections.abc import Iterable
 
 from trainingjob_api.contract.messages import Generation, LogPosition, Phase
 from trainingjob_rendezvous.quorum.members import Member
-
-
-def merge(known: LogPosition | None, heard: LogPosition) -> LogPosition:
-    """The newest of both: the higher seq wins. What only the opener of an attempt knows is kept with it."""
-    if known is None:
-        return heard
-    newer, older = (heard, known) if heard.seq >= known.seq else (known, heard)
-    if newer.opened_attempt >= older.opened_attempt:
-        return newer
-    opening = ("opened_attempt", "restored_step", "request", "missing_request")
-    return newer.model_copy(update={name: getattr(older, name) for name in opening})
 
 
 def refuses_to_open(generation: Generation, members: Iterable[Member], heard: LogPosition) -> bool:

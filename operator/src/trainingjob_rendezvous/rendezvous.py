@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from trainingjob_api.contract.intent import Intent, Report
+from trainingjob_api.contract.log_position import merge
 from trainingjob_api.contract.messages import (
     AgentMessage,
     Beat,
@@ -29,7 +30,7 @@ from trainingjob_api.contract.messages import (
 from trainingjob_api.contract.messages import Leaving as LeavingMessage
 from trainingjob_rendezvous.failures import Failures, with_leavers
 from trainingjob_rendezvous.keeper import is_obeyed, keeper, with_answer
-from trainingjob_rendezvous.log_position import merge, refuses_to_open
+from trainingjob_rendezvous.log_position import refuses_to_open
 from trainingjob_rendezvous.pulse import Pulse
 from trainingjob_rendezvous.quorum.admission import refuse_agent, refuse_hello, widened
 from trainingjob_rendezvous.quorum.adoption import ran

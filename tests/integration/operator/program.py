@@ -33,9 +33,14 @@ FORKS.set_forkserver_preload(["trainingjob_operator.engine.daemon.serve"])
 END_SECONDS = 60.0
 
 
+def end_with_parent() -> None:
+    """Have the kernel end this process with the one that it was forked from."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def live(environ: dict[str, str], output: str) -> None:
     """The operator's whole life, in a process of its own that does not outlive the one that it was forked from."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    end_with_parent()
     os.environ.clear()
     os.environ.update(environ)
     warnings.simplefilter("error", ResourceWarning)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trainingjob_api.durable import is_full
 from trainingjob_operator.engine.values import Event, EventType
 from trainingjob_operator.local import folder as folders
 from trainingjob_operator.local.folder import JobFolder, append_whole, in_charge, write_whole
@@ -19,7 +20,7 @@ from trainingjob_operator.local.jobs import LocalJobs
 from trainingjob_operator.local.pods import LocalPods
 from trainingjob_operator.local.processes import start_time
 from trainingjob_operator.local.records import Records
-from trainingjob_operator.local.reserve import SIZE, is_full
+from trainingjob_operator.local.reserve import SIZE
 from unit.local.manifests import KEY, make_jobs, make_pod, until
 
 EVENT = Event(EventType.NORMAL, "Created", "3 workers requested")

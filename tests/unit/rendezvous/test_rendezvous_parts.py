@@ -11,6 +11,7 @@ import pytest
 from certificates import make_certificate
 from rendezvous_builders import make_generation, make_history, make_intent, make_log, make_member
 from trainingjob_api.contract.intent import MAX_REPORT_BYTES, REPORT, Intent, WorkerSeat
+from trainingjob_api.contract.log_position import merge
 from trainingjob_api.contract.messages import (
     Beat,
     Failure,
@@ -33,7 +34,7 @@ from trainingjob_api.contract.runtime import CONTRACT_VERSION
 from trainingjob_api.contract.tls import client_context, server_context
 from trainingjob_rendezvous import store as store_module
 from trainingjob_rendezvous.failures import Failures
-from trainingjob_rendezvous.log_position import merge, refuses_to_open
+from trainingjob_rendezvous.log_position import refuses_to_open
 from trainingjob_rendezvous.pulse import TICK_SECONDS, Pulse
 from trainingjob_rendezvous.quorum.admission import UNLISTED_SECONDS, refuse_agent, widened
 from trainingjob_rendezvous.quorum.history import Decision

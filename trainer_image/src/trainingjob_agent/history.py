@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from trainingjob_agent.answers import Answers
 from trainingjob_agent.arena import Lease, SharedFiles
@@ -27,6 +28,7 @@ from trainingjob_storage.journal import Journal, Opening
 from trainingjob_storage.store import Store, probe
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 _OPENING = "opening the attempt"
 _KEEPING = "keeping a checkpoint for a rollback"
 
@@ -100,7 +102,7 @@ class History:
             return self._journal.restore(generation, restore, shards)
 
         try:
-            opening = await self._opened(generation, read)
+            opening = await self._insist(_OPENING, read, f"attempt {generation.attempt} cannot be opened", (Refused, Fenced))
         except AttemptTaken as error:
             logger.info("%s", error)
             await self.look()
@@ -117,25 +119,6 @@ class History:
         logger.info("opened attempt %d at step %s", generation.attempt, opening.step)
         manifest = None if opening.manifest is None else opening.manifest.to_bytes().decode()
         return Opened(manifest=manifest, files=shards.paths if manifest else {}, generation=generation)
-
-    async def _opened(self, generation: GenerationId, read: Callable[[], Opening]) -> Opening:
-        """Open the attempt. A log that cannot be read may be in the middle of being put back: it is read again, until the caller ends it.
-
-        Raises:
-            Refused, Fenced: trying again is useless.
-        """
-        tries = 0
-        while True:
-            try:
-                return await retried(_OPENING, read, self._pool, None, self._trouble, self._answers)
-            except (Refused, Fenced):
-                raise
-            except StorageError as error:
-                tries += 1
-                self._trouble.failed(_OPENING, error)
-                delay = RETRY.seconds(tries, random.random())
-                logger.error("attempt %d cannot be opened: %s; trying again in %.1f s", generation.attempt, error, delay)
-                await asyncio.sleep(delay)
 
     async def commit(self, commit: Commit, epoch: int) -> None:
         """Make a save visible, then let go what need not be kept. What fails is logged: the rendezvous asks again or gives up."""
@@ -161,18 +144,9 @@ class History:
 
     async def keep(self, wanted: Keep) -> None:
         """Pin the checkpoint of a rollback, or find that it is gone, and report which. A failing store is tried again without end."""
-        tries = 0
-        while True:
-            try:
-                found = await retried(_KEEPING, lambda: self._journal.pin(wanted), self._pool, None, self._trouble, self._answers)
-            except StorageError as error:
-                tries += 1
-                self._trouble.failed(_KEEPING, error)
-                await asyncio.sleep(RETRY.seconds(tries, random.random()))
-            else:
-                logger.info("checkpoint %d %s", wanted.step, "is kept for a rollback" if found.found else "is not there to go back to")
-                self._moved(found)
-                return
+        found = await self._insist(_KEEPING, lambda: self._journal.pin(wanted), f"checkpoint {wanted.step} cannot be kept for a rollback")
+        logger.info("checkpoint %d %s", wanted.step, "is kept for a rollback" if found.found else "is not there to go back to")
+        self._moved(found)
 
     async def export(self, lease: Lease, model: ExportModel, epoch: int) -> Released:
         """Keep the finished model, then end the log with `done`. A store that cannot be reached is waited for."""
@@ -213,6 +187,31 @@ class History:
     def close(self) -> None:
         """Begin nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _insist(self, what: str, call: Callable[[], T], failed: str, useless: tuple[type[StorageError], ...] = ()) -> T:
+        """Call until the store does it. A log that cannot be read may be in the middle of being put back.
+
+        Args:
+            what: names the call where trouble is reported.
+            call: what the store is to do.
+            failed: begins the log's line of each failure.
+            useless: errors that another try would not mend.
+
+        Raises:
+            Those in `useless`.
+        """
+        tries = 0
+        while True:
+            try:
+                return await retried(what, call, self._pool, None, self._trouble, self._answers)
+            except useless:
+                raise
+            except StorageError as error:
+                tries += 1
+                self._trouble.failed(what, error)
+                delay = RETRY.seconds(tries, random.random())
+                logger.error("%s: %s; trying again in %.1f s", failed, error, delay)
+                await asyncio.sleep(delay)
 
     async def _tidy(self, authority: Authority) -> None:
         def tidy() -> LogPosition:

@@ -196,6 +196,23 @@ class History:
                 return False
 
 
+def pin_of(history: History, kept: Kept, seq: int, now: float) -> Pin | None:
+    """Return the entry that pins a checkpoint for a rollback; None if the newest pin is that one already.
+
+    Whoever asks, asks for the job: the entry has the log's own attempt and epoch.
+
+    Args:
+        history: the whole log.
+        kept: one of its checkpoints.
+        seq: the entry's.
+        now: seconds since 1970.
+    """
+    if history.pinned_last(kept.save):
+        return None
+    nonce = f"{kept.save}-{seq}"
+    return Pin(seq=seq, nonce=nonce, time=now, step=kept.step, save=kept.save, attempt=history.attempt, epoch=history.epoch)
+
+
 class _Fold:
     """Takes entries into copies of a history's collections: one copy for a whole batch."""
 

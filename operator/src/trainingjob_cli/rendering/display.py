@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from trainingjob_api.durable import is_full
 from trainingjob_cli.rendering.live import RunView, line, panel
 from trainingjob_operator.engine.values import Event, EventType
-from trainingjob_operator.local.reserve import is_full
 
 LINE_SECONDS, EARLY_SECONDS, LATE_SECONDS, STILL_SECONDS = 2.0, 60.0, 10.0, 30.0
 """A log gets a line about so often while steps are taken: in the first seconds, which are so many, and later; and so often where nothing

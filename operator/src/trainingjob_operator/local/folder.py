@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainingjob_api.durable import flush_folder
+from trainingjob_api.durable import flush_folder, is_full
 from trainingjob_operator.engine.values import ResourceKey
-from trainingjob_operator.local.reserve import Reserve, is_full
+from trainingjob_operator.local.reserve import Reserve
 
 _KEY_BYTES = 32
 _PRIVATE, _SHARED = 0o600, 0o644

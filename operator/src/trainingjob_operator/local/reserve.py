@@ -6,23 +6,15 @@ of a write, and taken again at once.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What the system says of a disk, or a quota, that is full."""
 SIZE = 256 << 10
 _LEAST = 4 << 10
 _BLOCK = 512
 """The unit of st_blocks, whatever the file system."""
-
-
-def is_full(error: BaseException) -> bool:
-    """Return whether the error says that the disk is full."""
-    return isinstance(error, OSError) and error.errno in FULL
 
 
 class Reserve:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trainingjob_trainer.checkpoint.flat import read_bytes
 from trainingjob_trainer.checks.mistakes import UserMistake
 from trainingjob_trainer.strategy.buffer_places import bits_of
 from trainingjob_trainer.strategy.drift import digest, first_difference
@@ -232,11 +233,7 @@ def _copy(parameter: Tensor) -> Tensor:
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
     """Bit for bit: NaN equals NaN."""
-    return torch.equal(_bits(one), _bits(other.to(one.device)))
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+    return torch.equal(read_bytes(one, 0, one.numel()), read_bytes(other.to(one.device), 0, other.numel()))
 
 
 def _hash(parameters: Iterable[Tensor]) -> int:

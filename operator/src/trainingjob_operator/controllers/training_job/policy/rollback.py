@@ -7,7 +7,7 @@ A request for a step that is not there is answered and done with, and the job go
 
 from __future__ import annotations
 
-from trainingjob_api.contract.messages import Keep
+from trainingjob_api.contract.messages import Keep, LogPosition
 from trainingjob_api.status import RestorePoint
 from trainingjob_operator.controllers.training_job.policy.wanted import Wanted, current_report, known_log, opened
 from trainingjob_operator.controllers.training_job.state import Observed
@@ -27,10 +27,7 @@ def steps(seen: Observed) -> tuple[int, ...]:
 
 def keep(seen: Observed) -> Keep | None:
     """Return the checkpoint that a worker is to pin: that of a request which no attempt carries yet."""
-    rollback = seen.job.spec.rollback
-    if rollback is None or not asked(seen) or _begun(seen):
-        return None
-    return Keep(step=rollback.to_step, request=rollback.request)
+    return None if _begun(seen) else _request(seen)
 
 
 def refusal(seen: Observed) -> str:
@@ -71,7 +68,7 @@ def done(seen: Observed) -> str | None:
 
 def outcome(seen: Observed) -> str:
     """Where the rollback that was carried out has led to, for a person: its checkpoint may have turned out to be damaged."""
-    step, log = seen.job.status.restore.step, known_log(seen, Wanted.of(seen.job.status))
+    step, log = seen.job.status.restore.step, _log(seen)
     if log is None or log.opened_attempt != seen.job.status.attempt or step not in log.quarantined or log.restored_step == step:
         return f"training went on from checkpoint {step}"
     damaged = f"checkpoint {step} was damaged"
@@ -99,11 +96,17 @@ def carried(seen: Observed, wanted: Wanted) -> Wanted:
     return wanted if point is None else wanted.with_attempt(seen, point)
 
 
-def _point(seen: Observed) -> RestorePoint | None:
+def _request(seen: Observed) -> Keep | None:
+    """Return the request that is not done, and the checkpoint that it needs."""
     rollback = seen.job.spec.rollback
-    if rollback is None or not asked(seen) or not _is_there(seen, Keep(step=rollback.to_step, request=rollback.request)):
+    return None if rollback is None or not asked(seen) else Keep(step=rollback.to_step, request=rollback.request)
+
+
+def _point(seen: Observed) -> RestorePoint | None:
+    wanted = _request(seen)
+    if wanted is None or not _is_there(seen, wanted):
         return None
-    return RestorePoint(kind="Step", step=rollback.to_step, request=rollback.request)
+    return RestorePoint(kind="Step", step=wanted.step, request=wanted.request)
 
 
 def _is_there(seen: Observed, wanted: Keep) -> bool | None:
@@ -123,22 +126,27 @@ def _is_refused(seen: Observed) -> bool:
 
     Of a begun one that is known only when nothing runs any more; once its attempt was opened, the log has the answer.
     """
-    rollback = seen.job.spec.rollback
-    if rollback is None or not asked(seen) or (_begun(seen) and (opened(seen) or not _is_at_rest(seen))):
+    wanted = _request(seen)
+    if wanted is None or (_begun(seen) and (opened(seen) or not _is_at_rest(seen))):
         return False
-    return _is_there(seen, Keep(step=rollback.to_step, request=rollback.request)) is False
+    return _is_there(seen, wanted) is False
 
 
 def _is_vanished(seen: Observed) -> bool:
     """The request that the present attempt carries found no checkpoint: the attempt was opened without it."""
-    request, log = _unanswered(seen), known_log(seen, Wanted.of(seen.job.status))
+    request, log = _unanswered(seen), _log(seen)
     return log is not None and request is not None and log.missing_request == request
 
 
 def _is_carried_out(seen: Observed) -> bool:
     """The log says that the present attempt's request is carried out."""
-    request, log = _unanswered(seen), known_log(seen, Wanted.of(seen.job.status))
+    request, log = _unanswered(seen), _log(seen)
     return log is not None and request is not None and log.request == request
+
+
+def _log(seen: Observed) -> LogPosition | None:
+    """Return what is known of the log of the attempt that the status names."""
+    return known_log(seen, Wanted.of(seen.job.status))
 
 
 def _unanswered(seen: Observed) -> str | None:

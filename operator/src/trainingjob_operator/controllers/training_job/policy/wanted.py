@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from trainingjob_api.contract.intent import Report
+from trainingjob_api.contract.log_position import merge
 from trainingjob_api.contract.messages import LogPosition
 from trainingjob_api.contract.runtime import Termination
 from trainingjob_api.status import PlacementRecord, RestorePoint, Status, StopRecord, WorkerRecord
@@ -114,18 +116,12 @@ def done_words(seen: Observed, wanted: Wanted) -> list[Termination]:
 def known_log(seen: Observed, wanted: Wanted) -> LogPosition | None:
     """The newest that is known of the log, by the report or by last words: nobody may have listened when the job ended.
 
-    What only the opener of an attempt tells is kept with it, as a rendezvous does.
+    They are merged as a rendezvous merges its agents'.
     """
     report = current_report(seen)
-    told = [report.log] if report is not None and report.log is not None else []
-    told += [said.log for said in done_words(seen, wanted) if said.log is not None]
-    if not told:
-        return None
-    newest, opener = max(told, key=lambda log: log.seq), max(told, key=lambda log: log.opened_attempt)
-    if opener.opened_attempt <= newest.opened_attempt:
-        return newest
-    opening = ("opened_attempt", "restored_step", "request", "missing_request")
-    return newest.model_copy(update={name: getattr(opener, name) for name in opening})
+    positions = [words.log for words in done_words(seen, wanted)] + [None if report is None else report.log]
+    known = [position for position in positions if position is not None]
+    return reduce(merge, known) if known else None
 
 
 def opened(seen: Observed) -> bool:
