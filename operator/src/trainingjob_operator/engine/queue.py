@@ -1,6 +1,6 @@
 """A keyed work queue on the event loop: one pass in flight per key, duplicates folded, requeue after, backoff. Effect.
 
-It knows nothing of jobs: it calls `handle` for a key until that is content. This is one of the operator's two outermost
+It knows nothing of resources: it calls `handle` for a key until that is content. This is one of the operator's two outermost
 loops: an error of a pass is logged with its traceback and the key's name, and the pass is tried again later.
 """
 
@@ -113,7 +113,7 @@ class WorkQueue(Generic[Key]):
         except self._expected as error:
             after = max(self._failed(key), self._asks(error))
             logger.warning("%s: the pass ended early, again in %.1f s: %s", key, after, error or type(error).__name__)
-        except Exception:  # the outermost loop: one job's trouble must not stop the others
+        except Exception:  # the outermost loop: the trouble of one key must not stop the others
             after = self._failed(key)
             logger.exception("%s: the pass failed (%d in a row); again in %.1f s", key, self._failures[key], after)
         else:

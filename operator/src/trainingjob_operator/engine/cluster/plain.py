@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ class Plan:
     create: tuple[Manifest, ...] = ()
     """What is to exist, in the order of making; by POST or applied, as the table says."""
     delete: tuple[Deletion, ...] = ()
-    events: tuple[Event, ...] = field(default=())
+    events: tuple[Event, ...] = ()
     requeue_after: float | None = None
 
 

@@ -81,8 +81,7 @@ class Resync:
 
     def _behind(self, found: dict[ResourceKey, int]) -> list[ResourceKey]:
         """Resources of which something older is known, or nothing; one that has gone meanwhile is none of them."""
-        jobs = self._objects
-        return [key for key, version in found.items() if (known := jobs.get(key)) is None or known.version < version]
+        return [key for key, version in found.items() if (known := self._objects.get(key)) is None or known.version < version]
 
     async def _list(self, take: Callable[[Manifest], None], accept: str = "application/json") -> None:
         """Every resource that there is goes to `take`; those that are not there any more are dropped."""
