@@ -58,7 +58,7 @@ CASES = {
         (WAITS, *(make_stamp(waits=True, calling="all_reduce 2"),) * 2),
         Stall.HANG,
         "workers 1 and 2 wait in torch.distributed.all_reduce, call 2 of the task in step 241; worker 0 is not in it:"
-        " it was not called there, as it must be on all, or the network stopped within it",
+        " either the task did not call it there, as every worker must, or the network failed",
     ),
     "a collective that all have called": (
         GENERATION,

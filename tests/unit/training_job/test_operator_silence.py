@@ -27,7 +27,7 @@ from trainingjob_operator.controllers.training_job.state import Observed, Plan, 
 
 LIMIT = 10.0
 SINCE = "2026-01-01 12:10:00 UTC"
-WORDS = f"nothing was heard of the rendezvous since {SINCE}: whether steps are being taken is not known"
+WORDS = f"the rendezvous has been silent since {SINCE}; whether steps are being taken is unknown"
 
 
 def at(seconds: float) -> datetime:

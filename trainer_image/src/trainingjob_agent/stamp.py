@@ -58,7 +58,7 @@ class Stamp:
     activity: Activity = Activity.COMPUTING
     """What it does while it is in no collective."""
     calling: str = ""
-    """The collective of the task's own code that it is inside of, and the how manieth of its step that is; "": of the step itself."""
+    """The collective of the task's own code that it is inside of, and which call of the step that is (from 1); "": none of the task's."""
 
 
 class StampWriter:

@@ -34,7 +34,7 @@ class MemberStamp(Record):
     activity: str = ""
     """One of Activity; a plain string so that a newer agent's word passes."""
     calling: str = Field(default="", max_length=64)
-    """While it waits in a collective of the task's own code: its name, and the how manieth of the step it is, such as `all_reduce 2`."""
+    """While it waits in a collective of the task's own code: its name, and which call of the step (from 1), such as `all_reduce 2`."""
     entered: int = 0
     """Collectives entered in this generation."""
     left: int = 0

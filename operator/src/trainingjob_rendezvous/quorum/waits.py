@@ -55,15 +55,15 @@ def wait_of(generation: Generation, members: Sequence[Member], *, trouble: str =
 
 
 def _uncalled(callers: Sequence[Member], others: Sequence[Member]) -> Wait:
-    """Some ranks are in a collective of the task's own code, and the others in the step's own.
+    """Return the wait of ranks in a collective of the task's own code, while the others are in the step's own.
 
-    The others may not have called it. They may also be done with it: the root of a broadcast leaves it before the others have received.
+    The others may not have called it. They may also be done with it: the root of a broadcast leaves before the others have received.
     """
-    name, number, step = next(
-        (*member.stamp.calling.partition(" ")[::2], (member.stamp.step or 0) + 1) for member in callers if member.stamp is not None
-    )
-    which = f"torch.distributed.{name}, call {number} of the task in step {step}"
-    missing = f"{workers(others)} {_are(others)} not in it: it was not called there, as it must be on all, or the network stopped within it"
+    stamp = next(member.stamp for member in callers if member.stamp is not None)
+    name, _, number = stamp.calling.partition(" ")
+    which = f"torch.distributed.{name}, call {number} of the task in step {(stamp.step or 0) + 1}"
+    causes = "either the task did not call it there, as every worker must, or the network failed"
+    missing = f"{workers(others)} {_are(others)} not in it: {causes}"
     return Wait(Stall.HANG, f"{workers(callers)} {_verb(callers, 'wait')} in {which}; {missing}")
 
 

@@ -361,6 +361,6 @@ class DataParallel:
 
 
 def train_mode(model: nn.Module) -> None:
-    """As `model.train()`, which takes a millisecond for a few hundred modules: it is called where it may do something."""
+    """Call `model.train()`, unless it would do nothing: for a few hundred modules it takes a millisecond."""
     if any(not module.training or getattr(module.train, "__func__", None) is not nn.Module.train for module in model.modules()):
         model.train()

@@ -252,7 +252,7 @@ class UserGroup(dist.ProcessGroup):
             )
 
     def settle(self, works: Sequence[Pending], named: str = "") -> None:
-        """Wait for collectives; `named`: which call of the user's they belong to, for who is told what this process waits for.
+        """Wait for collectives. `named` is the user's call that they belong to, for the message of a stall.
 
         Raises:
             Interrupted: a peer is lost.

@@ -69,7 +69,7 @@ def is_overdue(seen: Observed, decision: Decision, now: datetime) -> bool:
 
 def words(since: datetime) -> str:
     """Return what is said of a job that has not reported since then."""
-    return f"nothing was heard of the rendezvous since {since:%Y-%m-%d %H:%M:%S} UTC: whether steps are being taken is not known"
+    return f"the rendezvous has been silent since {since:%Y-%m-%d %H:%M:%S} UTC; whether steps are being taken is unknown"
 
 
 def _makes_claims(seen: Observed, decision: Decision) -> bool:
