@@ -71,10 +71,10 @@ def next_status(seen: Observed, decision: Decision, pinned: Pinned | None, setti
 
 def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -> dict[str, Any]:
     old, report = seen.job.status, _heard(seen, decision)
-    unknown, edition = silence.is_unknown(seen, decision, now), seen.job.metadata.generation
+    unknown, metadata = silence.is_unknown(seen, decision, now), seen.job.metadata
     reached = phase(seen, decision, unknown=unknown)
     if decision.course is Course.INVALID:
-        return _unheeded(seen, decision, unknown, now) | {"phase": reached, "observed_generation": edition}
+        return _unheeded(seen, decision, unknown, now) | {"phase": reached, "observed_generation": metadata.generation}
     ready, workers = (None, 0) if unknown else _ready(seen, decision, report)
     ledger = _corrected(seen, decision, reached, report, ledger, now)
     figures = _figures(seen, report, ledger, now) | ({} if ready else {"samples_per_second": None})
@@ -88,7 +88,7 @@ def _fields(seen: Observed, decision: Decision, ledger: Ledger, now: datetime) -
             "phase": reached,
             "message": _message(seen, decision, report, bool(ready), working if unknown else ""),
             "conditions": conditions(seen, decision, ready=ready, working=working, now=now),
-            "observed_generation": edition,
+            "observed_generation": metadata.generation,
             "ready_workers": workers,
             "wanted_workers": seen.job.spec.workers.replicas,
             "start_time": old.start_time or (now if decision.course is Course.RUNNING else None),
